@@ -58,6 +58,31 @@ fn an_adapter_is_trained_used_and_the_same_again() {
     assert!(error.contains("`mine` has an adapter; name another folder, or use --overwrite"), "{error}");
 }
 
+/// The operations of a GPU, on the CPU, give the same steps as the kernels; the same seed gives the same adapter, with dropout too.
+#[test]
+fn the_reference_trains_as_the_kernels_do() {
+    let lorank = Lorank::new();
+    groups(&lorank);
+    let losses = |more: &[&str]| -> Vec<f64> {
+        let lines = lorank.run(&with(&[&["--overwrite", "--epochs", "2", "--json"], more].concat()));
+        let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&events[0]["device"], &events[0]["precision"]), (&"cpu".into(), &"f32".into()));
+        events.iter().filter_map(|event| event["loss"].as_f64()).collect()
+    };
+    let kernels = losses(&["--output", "mine", "--dropout", "0"]);
+    let reference = losses(&["--output", "mine", "--dropout", "0", "--reference"]);
+    assert_eq!((kernels.len(), reference.len()), (4, 4));
+    for (loss, expected) in reference.iter().zip(&kernels) {
+        assert!((loss - expected).abs() < 1e-3 * expected, "{reference:?}, not {kernels:?}");
+    }
+    losses(&["--output", "a", "--reference", "--threads", "1"]);
+    losses(&["--output", "b", "--reference", "--threads", "1"]);
+    let weights = |folder: &str| fs::read(lorank.path(&format!("{folder}/adapter_model.safetensors"))).unwrap();
+    assert_eq!(weights("a"), weights("b"));
+    let added = lorank.run(&["adapters", "add", "mine", "./mine"]);
+    assert!(added.contains("mine"), "{added}");
+}
+
 /// Ctrl-C ends the training, and the best adapter stays.
 #[test]
 #[cfg(unix)]
@@ -214,6 +239,11 @@ fn what_cannot_be_trained_is_named() {
         ),
         (vec!["--groups", "groups.jsonl", "--loss", "mse"], "the loss needs the teacher's scores"),
         (vec!["--groups", "groups.jsonl", "--precision", "int8"], "training uses f32"),
+        (
+            vec!["--groups", "groups.jsonl", "--device", "cuda:1"],
+            "this build does not support CUDA; build with `--features cuda`",
+        ),
+        (vec!["--groups", "groups.jsonl", "--reference", "--precision", "int8"], "supports `bf16` and `f32`"),
         (vec!["--groups", "groups.jsonl", "--dropout", "1"], "it must be from 0 to below 1"),
         (vec!["--groups", "groups.jsonl", "--base", "nowhere"], "nowhere"),
         (vec!["--groups", "groups.jsonl", "--negatives", "3"], "--negatives"),

@@ -182,6 +182,7 @@ impl<B: Backend> Bert<B> {
         let mut x = self.embed(pass)?;
         for (n, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, pass, &attention, self.activation, n + 1 == self.layers.len())?;
+            x = pass.backend.after_layer(x)?;
         }
         Ok(x)
     }

@@ -100,6 +100,7 @@ impl<B: Backend> Gte<B> {
         let mut x = pass.norm(&self.norm, Cow::Owned(sum), &pass.adapters)?;
         for (n, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, pass, &attention, n + 1 == self.layers.len())?;
+            x = pass.backend.after_layer(x)?;
         }
         pass.linear(&self.pooler, &x, &pass.scored_adapters, &Epilogue::activate(Activation::Tanh))
     }

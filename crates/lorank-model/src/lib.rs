@@ -12,8 +12,8 @@
 //! is candle. candle on the CPU, one pair at a time, is the *reference* ([`ForwardPass::Reference`]) for testing the
 //! kernels.
 //!
-//! Adapters are trained on the same models ([`ForwardPass::Train`], [`TrainableModel`]): the crate computes scores and gradients,
-//! and writes PEFT's files. Losses, optimizer and data are `lorank-train`'s.
+//! Adapters are trained on the same models ([`ForwardPass::Train`], [`TrainableModel`]), on either backend: the crate computes
+//! scores and gradients, and writes PEFT's files. Losses, optimizer and data are `lorank-train`'s.
 //!
 //! ```
 //! use lorank_core::{Candidate, Group, Query, Reranker, Score, score_groups};
@@ -50,6 +50,7 @@ mod facts;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gradient_model;
 mod gte;
 mod head;
 mod int8_ranking;
@@ -100,6 +101,7 @@ pub use device::DeviceChoice;
 pub use error::ModelError;
 pub use facts::{AdapterFacts, AdapterFile};
 pub use files::{FileContents, Files};
+pub use gradient_model::{PackedAdapter, PassMode};
 pub use int8_ranking::{Int8Ranking, Int8Rankings, ScoresToCompare};
 pub use options::{ForwardPass, LoadOptions, OtherBase};
 pub use pass::StageTimes;
@@ -110,4 +112,4 @@ pub use source::{Hub, HubRepository, OnProgress, Source};
 pub use summary::{AdapterSummary, BaseSummary};
 pub use token_cache::TokenCacheStats;
 pub use tokenize::Pair;
-pub use trainable::{Gradients, PackedAdapter, Parameter, PassMode, ScoredPairs, TrainableModel, TrainedAdapter};
+pub use trainable::{Gradients, Parameter, ScoredPairs, TrainableModel, TrainedAdapter};

@@ -119,6 +119,7 @@ impl<B: Backend> Llama<B> {
             let attention = &attentions[layer.attention];
             let scored_only = n + 1 == self.layers.len() && !self.is_mean;
             x = layer.forward(x, pass, attention, self.activation, scored_only)?;
+            x = pass.backend.after_layer(x)?;
         }
         if self.is_mean {
             let states = pass.norm(&self.norm, Cow::Owned(x), &pass.adapters)?;

@@ -12,7 +12,7 @@ use lorank_core::AdapterId;
 
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
-use crate::backend::{Backend, Candle, Kernels, Peaks, Train};
+use crate::backend::{Backend, Candle, CandleTrain, Kernels, Peaks, Train};
 use crate::config::Architecture;
 use crate::files::Files;
 use crate::head::{Head, HeadSpec, ScoreTokens};
@@ -27,7 +27,7 @@ use crate::precision::{ChosenPrecision, Int8Effect};
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
-use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, device};
+use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
 
 /// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
@@ -145,16 +145,8 @@ pub(crate) fn load(
     options: &LoadOptions,
     int8: Int8Effect<'_>,
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
-    if options.pass == ForwardPass::Train {
-        return match options.device {
-            DeviceChoice::Auto | DeviceChoice::Cpu => {
-                Model::load(Train::new(options.precision)?, base, weights, options)
-            }
-            device => {
-                let hint = "adapters are trained on a CPU; use `cpu`";
-                Err(ModelError::Device { device: device.to_string(), hint, source: None })
-            }
-        };
+    if matches!(options.pass, ForwardPass::Train | ForwardPass::TrainReference) {
+        return load_for_training(base, weights, options);
     }
     match options.device.open()? {
         Device::Cpu => load_on(Device::Cpu, base, weights, options, int8),
@@ -170,14 +162,41 @@ pub(crate) fn load(
                 error => Err(error),
             })
         }
-        gpu => load_on(gpu, base, weights, options, int8).map_err(|error| match error {
-            ModelError::Compute(source) => ModelError::Device {
-                device: options.device.to_string(),
-                hint: device::describe(&lorank_core::with_causes(&*source)),
-                source: Some(source.to_string().into()),
-            },
-            error => error,
-        }),
+        gpu => load_on(gpu, base, weights, options, int8).map_err(|error| of_gpu(options.device, error)),
+    }
+}
+
+/// Loads a base model for training: on a CPU with the kernels, on a GPU and for the reference with candle.
+fn load_for_training(
+    base: BaseModel,
+    weights: &mut Weights,
+    options: &LoadOptions,
+) -> Result<Box<dyn ScoringModel>, ModelError> {
+    let is_reference = options.pass == ForwardPass::TrainReference;
+    match options.device {
+        DeviceChoice::Auto | DeviceChoice::Cpu if is_reference => {
+            // With bf16 it rounds as a GPU does.
+            let candle = Candle::new(Device::Cpu, options.precision, options.precision == PrecisionChoice::Auto)?;
+            Model::load(CandleTrain::new(candle), base, weights, options)
+        }
+        DeviceChoice::Auto | DeviceChoice::Cpu => Model::load(Train::new(options.precision)?, base, weights, options),
+        gpu => {
+            let candle = Candle::new(gpu.open()?, options.precision, false)?;
+            let loaded = Model::load(CandleTrain::new(candle), base, weights, options);
+            loaded.map_err(|error| of_gpu(gpu, error))
+        }
+    }
+}
+
+/// The error of a GPU, with what to do about it.
+fn of_gpu(device: DeviceChoice, error: ModelError) -> ModelError {
+    match error {
+        ModelError::Compute(source) => ModelError::Device {
+            device: device.to_string(),
+            hint: device::describe(&lorank_core::with_causes(&*source)),
+            source: Some(source.to_string().into()),
+        },
+        error => error,
     }
 }
 
@@ -297,7 +316,9 @@ impl<B: Backend> Model<B> {
         let (modules, n_parameters) = (loader.modules, loader.n_parameters);
         let tokens_max = match options.pass {
             ForwardPass::Reference => NonZeroUsize::MIN,
-            ForwardPass::Fast | ForwardPass::Train => options.tokens_max.unwrap_or(backend.tokens_max()),
+            ForwardPass::Fast | ForwardPass::Train | ForwardPass::TrainReference => {
+                options.tokens_max.unwrap_or(backend.tokens_max())
+            }
         };
         warn_of_unread(&base.name, weights);
         synchronize(&backend)?;

@@ -125,6 +125,7 @@ impl<B: Backend> ModernBert<B> {
         for (n, layer) in self.layers.iter().enumerate() {
             let attention = if layer.is_local { &local } else { &global };
             x = layer.forward(x, pass, attention, n >= n_whole)?;
+            x = pass.backend.after_layer(x)?;
         }
         let adapters = if self.pooling == Pooling::First { &pass.scored_adapters } else { &pass.adapters };
         pass.norm(&self.final_norm, Cow::Owned(x), adapters)

@@ -41,9 +41,11 @@ pub enum ForwardPass {
     /// The reference pass: candle's operations in f32, one pair at a time, without sharing. It is used to test the fast
     /// pass.
     Reference,
-    /// The fast pass in f32 with gradients, on a CPU, for training adapters
-    /// ([`ModelReranker::trainable`](crate::ModelReranker::trainable)).
+    /// The fast pass with gradients, for training adapters ([`ModelReranker::trainable`](crate::ModelReranker::trainable)). It runs
+    /// on a CPU in f32 unless a GPU is named: [`DeviceChoice::Auto`](crate::DeviceChoice::Auto) is the CPU.
     Train,
+    /// The pass with gradients of a GPU, candle's operations, on a CPU, in f32 unless bf16 is named. It is used to test both.
+    TrainReference,
 }
 
 /// What to do with an adapter that names another base model than the loaded one.

@@ -186,7 +186,8 @@ impl ModelLoader {
     /// # Errors
     /// As [`load`](Self::load); also a device or precision that training does not support.
     pub fn load_for_training(&self, section: &ModelSection) -> Result<LoadedModels, Error> {
-        self.load_with(section, ForwardPass::Train)
+        let pass = if section.reference { ForwardPass::TrainReference } else { ForwardPass::Train };
+        self.load_with(section, pass)
     }
 
     fn load_with(&self, section: &ModelSection, pass: ForwardPass) -> Result<LoadedModels, Error> {

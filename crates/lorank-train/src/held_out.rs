@@ -49,7 +49,7 @@ impl HeldOut {
         adapter: &TrainedAdapter,
         workers: &Workers,
     ) -> Result<f64, TrainError> {
-        let packed = model.pack(adapter);
+        let packed = model.pack(adapter)?;
         let of_query = |query: &HeldOutQuery| -> Result<f64, TrainError> {
             let pairs: Vec<(&Pair, usize)> = query.pairs.iter().map(|pair| (pair, 0)).collect();
             let scores = model.score(&packed, &pairs, PassMode::Score)?.scores;

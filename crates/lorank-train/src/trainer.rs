@@ -122,12 +122,12 @@ impl Training<'_> {
     /// The same adapter, data, options and machine give the same result, whatever the number of threads.
     ///
     /// # Errors
-    /// If no group has anything to learn from, the teacher's scores are missing, the loss becomes infinite, or the adapter cannot
-    /// be written.
+    /// If no group has anything to learn from, the teacher's scores are missing, the loss becomes infinite, the adapter cannot be
+    /// written, or a GPU fails.
     pub fn run(&self, adapter: &mut TrainedAdapter, mut on_event: impl FnMut(Event)) -> Result<Outcome, TrainError> {
         let options = self.options;
         let groups = usable(self.groups, &options.objective)?;
-        let workers = Workers::new(options.n_threads);
+        let workers = Workers::new(options.n_threads, self.model.runs_passes_in_parallel());
         let plan = Plan::new(groups.len(), options);
         let mut optimizer = AdamW::new(options.weight_decay);
         let mut watch = Watch::default();
@@ -280,7 +280,7 @@ fn run_step(
     step: usize,
     workers: &Workers,
 ) -> Result<Step, TrainError> {
-    let packed = model.pack(adapter);
+    let packed = model.pack(adapter)?;
     let mut numbered: Vec<(usize, &EncodedGroup)> = groups.iter().copied().enumerate().collect();
     numbered.sort_by_key(|(number, group)| (std::cmp::Reverse(group.n_tokens()), *number));
     let share = 1.0 / groups.len() as f64;
@@ -311,7 +311,7 @@ fn run_group(
     let (loss, d_scores) = objective.of(&scores, &group.labels, group.teacher.as_deref());
     let d_scores: Vec<f32> = d_scores.iter().map(|d_score| (d_score * share) as f32).collect();
     let mut gradients = packed.zeros();
-    model.add_gradients(scored, &d_scores, &mut gradients);
+    model.add_gradients(scored, &d_scores, &mut gradients)?;
     Ok(Step { loss: loss * share, gradients })
 }
 

@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// A pool of one thread for each worker: a pass that waited for another one's operations would hold the memory of two.
+/// A pool for each worker, of one thread if there are several: a pass that waited for another one's operations would hold the memory of two.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pools: Vec<ThreadPool>,
 }
 
 impl Workers {
-    pub(crate) fn new(n: usize) -> Self {
-        let pool = |_| ThreadPoolBuilder::new().num_threads(1).build().expect("a thread can be started");
-        Self { pools: (0..n.max(1)).map(pool).collect() }
+    /// Workers on `n_threads` threads: one worker with all of them, if passes must run one after another.
+    pub(crate) fn new(n_threads: usize, in_parallel: bool) -> Self {
+        let n_threads = n_threads.max(1);
+        let (n, threads_each) = if in_parallel { (n_threads, 1) } else { (1, n_threads) };
+        let pool = |_| ThreadPoolBuilder::new().num_threads(threads_each).build().expect("a thread can be started");
+        Self { pools: (0..n).map(pool).collect() }
     }
 
     /// Runs `work` for each item, and returns the results in the items' order.

@@ -69,16 +69,20 @@ fn clipping_and_adamw_are_pytorchs() {
     }
 }
 
-/// Forward pass, binary cross-entropy, backward pass, clipping and AdamW, on tiny-bert.
+/// Forward pass, binary cross-entropy, backward pass, clipping and AdamW, on tiny-bert: with the kernels, and with what a GPU runs.
 #[test]
 fn a_training_step_is_pytorchs() {
+    check_step(ForwardPass::Train);
+    check_step(ForwardPass::TrainReference);
+}
+
+fn check_step(pass: ForwardPass) {
     let recorded = &recorded()["step"];
     let number = |key: &str| recorded[key].as_f64().unwrap();
     let before = read_tensors(&fixture("gradients/tiny-bert.safetensors"));
     let after = read_tensors(&fixture("gradients/tiny-bert-stepped.safetensors"));
     let reference = reference(&fixture("tiny-bert/reference.json"));
-    let options =
-        LoadOptions { max_length: Some(reference.max_length), pass: ForwardPass::Train, ..LoadOptions::default() };
+    let options = LoadOptions { max_length: Some(reference.max_length), pass, ..LoadOptions::default() };
     let reranker = ModelReranker::load(&Files::folder(fixture("tiny-bert/base")).unwrap(), options).unwrap();
     let model = reranker.trainable().unwrap();
     let settings =
@@ -96,14 +100,15 @@ fn a_training_step_is_pytorchs() {
         })
         .collect();
     let pairs: Vec<(&Pair, usize)> = encoded.iter().map(|pair| (pair, 0)).collect();
-    let packed = model.pack(&adapter);
+    let packed = model.pack(&adapter).unwrap();
     let scored = model.score(&packed, &pairs, PassMode::Train { seed: 0 }).unwrap();
     let objective = Objective { loss: Loss::Ranking(RankingLoss::BinaryCrossEntropy), distillation: None };
     let scores: Vec<f64> = scored.scores.iter().map(|score| f64::from(*score)).collect();
     let (loss, d_scores) = objective.of(&scores, &labels, None);
     assert!((loss - number("loss")).abs() < 1e-4, "{loss}");
     let mut gradients = packed.zeros();
-    model.add_gradients(scored, &d_scores.iter().map(|d| *d as f32).collect::<Vec<_>>(), &mut gradients);
+    let d_scores: Vec<f32> = d_scores.iter().map(|d| *d as f32).collect();
+    model.add_gradients(scored, &d_scores, &mut gradients).unwrap();
     let mut gradients = gradients.by_parameter(&adapter);
     let norm = clip(&mut gradients, number("norm_max"));
     assert!((norm - number("norm")).abs() < 1e-3 * norm, "{norm}");

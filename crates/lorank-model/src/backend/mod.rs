@@ -1,9 +1,10 @@
 //! The compute backends: the operations of a transformer on one engine's types.
 //!
 //! Models are written once, over [`Backend`]. [`Kernels`] runs them on a CPU; [`Candle`] runs them on a GPU, and on a
-//! CPU as the reference for testing the kernels; [`Train`] trains adapters on a CPU. The operations are those that an engine can fuse: several linear
-//! layers with the same input are one call, the operations after a product are its epilogue, and attention takes all
-//! sequences of a pass.
+//! CPU as the reference for testing the kernels. The operations are those that an engine can fuse: several linear layers with
+//! the same input are one call, the operations after a product are its epilogue, and attention takes all sequences of a pass.
+//!
+//! [`Train`] and [`CandleTrain`] are the same engines [with gradients](WithGradients), for training adapters.
 //!
 //! To add a backend, implement the trait in a new file here and select it in [`load`](crate::model::load).
 
@@ -19,10 +20,10 @@ use std::ops::Range;
 
 use lorank_kernels::{Activation, Span};
 
-pub(crate) use self::candle::Candle;
+pub(crate) use self::candle::{Candle, CandleTrain};
 pub(crate) use self::kernels::Kernels;
 use self::linear::{AdapterRows, Epilogue, Linear};
-pub(crate) use self::train::{Matrix, Rows, Train, Trained};
+pub(crate) use self::train::Train;
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::precision::ChosenPrecision;
@@ -170,6 +171,60 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// All values, row by row: [n_rows * width].
     fn numbers<'a>(&self, rows: &'a Self::Rows) -> Result<Cow<'a, [f32]>, Self::Error>;
+
+    /// Marks the states after a layer. A backend with gradients may keep only these rows, and compute the rows between them again
+    /// in the backward pass (activation checkpointing, arXiv 1604.06174).
+    fn after_layer(&self, rows: Self::Rows) -> Result<Self::Rows, Self::Error> {
+        Ok(rows)
+    }
+}
+
+/// A backend with gradients of the matrices of low-rank updates. The base model is frozen.
+pub(crate) trait WithGradients: Backend {
+    /// A trained matrix, laid out for forward passes.
+    type Parameter: fmt::Debug + Send + Sync + 'static;
+    /// The dropout of a pass.
+    type Dropouts;
+
+    /// Lays out a trained matrix of this shape, row by row.
+    fn parameter(&self, values: &[f32], shape: [usize; 2]) -> Result<Self::Parameter, Self::Error>;
+
+    /// Prepares the dropout of a pass.
+    fn dropouts(&self, dropout: PassDropout) -> Result<Self::Dropouts, Self::Error>;
+
+    /// A trained matrix in a pass without gradients.
+    fn frozen(parameter: &Self::Parameter) -> Self::Matrix;
+
+    /// The matrices of a low-rank update, the number of its layer among those with an update, in a pass with gradients. Their own
+    /// numbers among the parameters are `2 * number` and `2 * number + 1`.
+    fn trained(update: &[Self::Parameter; 2], number: usize, dropouts: &Self::Dropouts) -> [Self::Matrix; 2];
+
+    /// This backend for passes with gradients, whose rows remember how they were computed.
+    fn recording(&self) -> Self;
+
+    /// Adds the gradients of all matrices that `rows` depend on, given that of the rows, [n_rows, width].
+    ///
+    /// `parameters` has a gradient for each matrix's number: of the first matrix of an update [r, n_in], and of the second one
+    /// transposed [r, n_out].
+    fn add_gradients(
+        &self,
+        rows: Self::Rows,
+        gradient: Vec<f32>,
+        parameters: &mut [Vec<f32>],
+    ) -> Result<(), Self::Error>;
+}
+
+/// Dropout of the inputs of a pass's low-rank updates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PassDropout {
+    /// From 0 to below 1.
+    pub(crate) probability: f32,
+    /// Passes with equal seeds drop the same inputs.
+    pub(crate) seed: u64,
+    /// The number of tokens of the pass, or more.
+    pub(crate) n_tokens: usize,
+    /// The width of the widest input.
+    pub(crate) width_max: usize,
 }
 
 /// Multiply-adds a second of a thread, by the instructions of a stage, without reading memory.

@@ -26,10 +26,13 @@ use crate::failure::WrongUsage;
 use crate::flags::ModelFlags;
 use crate::{models, output};
 
-/// Train a LoRA adapter from judgments or clicks, on this computer's CPU
+/// Train a LoRA adapter from judgments or clicks
 ///
 /// Groups are queries with relevant documents and negatives. Some queries are held out: whenever the adapter ranks them better than
 /// before (nDCG@10), it is saved, as PEFT's `save_pretrained` does. Ctrl-C ends the training and keeps the best adapter.
+///
+/// It runs on the CPU unless --device names a GPU: `auto` is the CPU here. With --reference it runs the operations of a GPU on the
+/// CPU.
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// The folder of the new adapter
@@ -185,16 +188,19 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
     let held_out_ids: Vec<String> = held_out.iter().map(|query| query.id.clone()).collect();
     let held_out = encode_held_out(&model, &held_out)?;
     let n_documents: usize = groups.iter().map(|group| group.documents.len()).sum();
-    let base = &models.bases.first().base().name;
+    let reranker = models.bases.first();
+    let base = &reranker.base().name;
     if args.json {
         report::print_line(&json!({
             "event": "start", "base_model": base, "n_groups": groups.len(), "n_pairs": n_documents,
             "n_held_out": held_out.n_queries(), "held_out": held_out_ids, "n_targets": adapter.n_targets(), "n_parameters": adapter.n_parameters(),
-            "n_threads": options.n_threads,
+            "n_threads": options.n_threads, "device": reranker.device(), "precision": reranker.precision().to_string(),
         }))?;
     } else if !is_quiet {
         anstream::eprintln!(
-            "{base}: {} parameters in {} layers; {} groups with {n_documents} documents, {} queries held out",
+            "{base} on {} in {}: {} parameters in {} layers; {} groups with {n_documents} documents, {} queries held out",
+            reranker.device(),
+            reranker.precision(),
             output::text::count(adapter.n_parameters()),
             adapter.n_targets(),
             groups.len(),

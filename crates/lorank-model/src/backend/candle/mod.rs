@@ -4,6 +4,7 @@
 
 mod attention;
 mod padded;
+mod train;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -16,6 +17,7 @@ use lorank_core::Precision;
 use lorank_kernels::{Activation, Span};
 
 use self::attention::AttentionPlan;
+pub(crate) use self::train::CandleTrain;
 use super::{Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
@@ -24,7 +26,7 @@ use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 
 /// candle on a device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Candle {
     device: Device,
     chosen: ChosenPrecision,

@@ -17,25 +17,27 @@ const SCORES_MAX: usize = 1 << 27;
 const SPREAD_TENTHS: usize = 15;
 
 /// Maps the rows of a pack to padded batches, and back.
+#[derive(Debug)]
 pub(super) struct Padded {
-    batches: Vec<Batch>,
+    pub(super) batches: Vec<Batch>,
     /// The row of each query among the rows of all batches. [n_queries]
-    back: Tensor,
+    pub(super) back: Tensor,
     /// Cosines and sines of the positions of queries and keys, if there are rotary positions.
-    turns: Option<[[Tensor; 2]; 2]>,
+    pub(super) turns: Option<[[Tensor; 2]; 2]>,
 }
 
 /// Sequences that are processed together.
-struct Batch {
-    n: usize,
-    n_queries: usize,
-    n_keys: usize,
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) n: usize,
+    pub(super) n_queries: usize,
+    pub(super) n_keys: usize,
     /// [n * n_queries]
     query_rows: Tensor,
     /// [n * n_keys]
     key_rows: Tensor,
     /// Minus infinity for masked keys. [n, 1, n_queries, n_keys], or with one row for all queries.
-    mask: Tensor,
+    pub(super) mask: Tensor,
 }
 
 impl Padded {
@@ -66,14 +68,18 @@ impl Padded {
 
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
     pub(super) fn attend(&self, shape: &AttentionShape, [q, k, v]: [&Tensor; 3]) -> Result<Tensor> {
-        let q = (q / (shape.head_dim as f64).sqrt())?;
-        let (q, k) = match &self.turns {
-            Some([queries, keys]) => (turned(&q, queries, shape.head_dim)?, turned(k, keys, shape.head_dim)?),
-            None => (q, k.clone()),
-        };
+        let (q, k) = self.turned(&(q / (shape.head_dim as f64).sqrt())?, k, shape.head_dim)?;
         let mixed: Vec<Tensor> =
             self.batches.iter().map(|batch| batch.attend(shape, [&q, &k, v])).collect::<Result<_>>()?;
         Tensor::cat(&mixed, 0)?.index_select(&self.back, 0)
+    }
+
+    /// Applies rotary positions, if there are any, to queries and keys.
+    pub(super) fn turned(&self, q: &Tensor, k: &Tensor, head_dim: usize) -> Result<(Tensor, Tensor)> {
+        match &self.turns {
+            Some([queries, keys]) => Ok((turned(q, queries, head_dim)?, turned(k, keys, head_dim)?)),
+            None => Ok((q.clone(), k.clone())),
+        }
     }
 }
 
@@ -101,23 +107,37 @@ impl Batch {
     }
 
     /// The batch's part of the queries: [n * n_queries, n_heads * head_dim].
-    fn attend(&self, shape: &AttentionShape, [q, k, v]: [&Tensor; 3]) -> Result<Tensor> {
+    fn attend(&self, shape: &AttentionShape, qkv: [&Tensor; 3]) -> Result<Tensor> {
         let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = *shape;
         let Self { n, n_queries, n_keys, .. } = *self;
-        let split =
-            |y: Tensor, len: usize, heads: usize| y.reshape((n, len, heads, head_dim))?.transpose(1, 2)?.contiguous();
-        let keys = |y: &Tensor| {
-            split(y.index_select(&self.key_rows, 0)?, n_keys, n_kv_heads)?.reshape((n * n_kv_heads, n_keys, head_dim))
-        };
-        // The query heads of a key-value head are adjacent, so they become rows of one product.
-        let rows = n_heads / n_kv_heads * n_queries;
-        let q = split(q.index_select(&self.query_rows, 0)?, n_queries, n_heads)?;
-        let q = q.reshape((n * n_kv_heads, rows, head_dim))?;
-        let scores = q.matmul(&keys(k)?.t()?)?.reshape((n, n_heads, n_queries, n_keys))?;
+        let [q, k, v] = self.by_head(shape, qkv)?;
+        let scores = q.matmul(&k.t()?)?.reshape((n, n_heads, n_queries, n_keys))?;
         let weights = softmax_last_dim(&scores.broadcast_add(&self.mask)?)?;
-        let mixed = weights.reshape((n * n_kv_heads, rows, n_keys))?.matmul(&keys(v)?)?;
-        let mixed = mixed.reshape((n, n_heads, n_queries, head_dim))?.transpose(1, 2)?;
+        let weights = weights.reshape((n * n_kv_heads, n_heads / n_kv_heads * n_queries, n_keys))?;
+        let mixed = weights.matmul(&v)?.reshape((n, n_heads, n_queries, head_dim))?.transpose(1, 2)?;
         mixed.reshape((n * n_queries, n_heads * head_dim))
+    }
+
+    /// The batch's queries, [n * n_kv_heads, n_heads / n_kv_heads * n_queries, head_dim], keys and values,
+    /// [n * n_kv_heads, n_keys, head_dim].
+    pub(super) fn by_head(&self, shape: &AttentionShape, [q, k, v]: [&Tensor; 3]) -> Result<[Tensor; 3]> {
+        let AttentionShape { n_kv_heads, head_dim, .. } = *shape;
+        let Self { n, n_keys, .. } = *self;
+        let keys = |y: &Tensor| {
+            let y = y.index_select(&self.key_rows, 0)?.reshape((n, n_keys, n_kv_heads, head_dim))?;
+            y.transpose(1, 2)?.contiguous()?.reshape((n * n_kv_heads, n_keys, head_dim))
+        };
+        Ok([self.query_heads(shape, &q.index_select(&self.query_rows, 0)?)?, keys(k)?, keys(v)?])
+    }
+
+    /// Rows of the batch's queries by head: from [n * n_queries, n_heads * head_dim] to
+    /// [n * n_kv_heads, n_heads / n_kv_heads * n_queries, head_dim].
+    pub(super) fn query_heads(&self, shape: &AttentionShape, y: &Tensor) -> Result<Tensor> {
+        let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = *shape;
+        let Self { n, n_queries, .. } = *self;
+        let y = y.reshape((n, n_queries, n_heads, head_dim))?.transpose(1, 2)?.contiguous()?;
+        // The query heads of a key-value head are adjacent, so they become rows of one product.
+        y.reshape((n * n_kv_heads, n_heads / n_kv_heads * n_queries, head_dim))
     }
 }
 
@@ -145,7 +165,7 @@ fn additive_mask(mask: Mask, spans: &[&Span], device: &Device) -> Result<Tensor>
 }
 
 /// x: [n, heads * head_dim]; rotates each row by its own position.
-fn turned(x: &Tensor, [cos, sin]: &[Tensor; 2], head_dim: usize) -> Result<Tensor> {
+pub(super) fn turned(x: &Tensor, [cos, sin]: &[Tensor; 2], head_dim: usize) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     rope_thd(&x.reshape((1, n, width / head_dim, head_dim))?, cos, sin)?.reshape((n, width))
 }
@@ -161,7 +181,7 @@ fn tables(angles: &Angles, positions: &[u32], head_dim: usize, device: &Device) 
 }
 
 /// Splits the spans into batches that respect [`SCORES_MAX`] and [`SPREAD_TENTHS`].
-fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> {
+pub(super) fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> {
     let mut sorted: Vec<&Span> = spans.iter().collect();
     sorted.sort_by_key(|span| (span.n_keys(), span.queries.len()));
     let mut batches: Vec<Vec<&Span>> = Vec::new();
@@ -197,11 +217,11 @@ fn rows(range: &Range<usize>) -> impl Iterator<Item = u32> {
     range.clone().map(|row| row as u32)
 }
 
-fn n_queries(span: &Span) -> usize {
+pub(super) fn n_queries(span: &Span) -> usize {
     span.queries.len()
 }
 
-fn longest(spans: &[&Span], len: impl Fn(&Span) -> usize) -> usize {
+pub(super) fn longest(spans: &[&Span], len: impl Fn(&Span) -> usize) -> usize {
     spans.iter().map(|span| len(span)).max().unwrap_or(0)
 }
 

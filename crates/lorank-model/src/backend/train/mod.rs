@@ -12,13 +12,13 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
-use lorank_core::Precision;
+use lorank_core::{Precision, split_mix};
 use lorank_kernels::{Activation, Dropout, Format, Input, Isa, PackedMatrix, Segment, Span, copied};
 
 use self::tape::{NormKind, Operation, Update};
 pub(crate) use self::tape::{Plan, Rows};
 use super::kernels::{joined, packed};
-use super::{Backend, Lookup, Storage, try_map};
+use super::{Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
 use crate::precision::ChosenPrecision;
@@ -40,21 +40,15 @@ pub(crate) struct Matrix {
 
 /// The training of a matrix.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Trained {
+struct Trained {
     /// The matrix's number among the parameters.
-    pub(crate) parameter: usize,
+    parameter: usize,
     /// Dropout of its input.
-    pub(crate) dropout: Option<Dropout>,
+    dropout: Option<Dropout>,
 }
 
 impl Matrix {
-    /// A trained matrix.
-    pub(crate) fn trained(packed: Arc<PackedMatrix>, trained: Trained) -> Self {
-        Self { packed, trained: Some(trained) }
-    }
-
-    /// A frozen matrix.
-    pub(crate) fn frozen(packed: Arc<PackedMatrix>) -> Self {
+    fn frozen(packed: Arc<PackedMatrix>) -> Self {
         Self { packed, trained: None }
     }
 }
@@ -69,16 +63,6 @@ impl Train {
             PrecisionChoice::Auto | PrecisionChoice::Fixed(Precision::F32) => Ok(Self { isa: Isa::detect() }),
             PrecisionChoice::Fixed(precision) => Err(ModelError::Precision { precision, why: "training uses f32" }),
         }
-    }
-
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    /// Packs a matrix of [n_out, n_in].
-    pub(crate) fn pack(&self, values: &[f32], [n_out, n_in]: [usize; 2]) -> Arc<PackedMatrix> {
-        let read = |row: usize, to: &mut [f32]| to.copy_from_slice(&values[row * n_in..][..n_in]);
-        Arc::new(PackedMatrix::pack(Format::F32, self.isa, n_out, n_in, read))
     }
 
     /// `x Wᵀ + bias + add`, for rows with one adapter.
@@ -309,5 +293,44 @@ impl Backend for Train {
 
     fn numbers<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, Infallible> {
         Ok(Cow::Borrowed(rows.numbers()))
+    }
+}
+
+impl WithGradients for Train {
+    type Parameter = Arc<PackedMatrix>;
+    /// Whether an input is dropped is computed wherever it is needed.
+    type Dropouts = PassDropout;
+
+    fn parameter(&self, values: &[f32], [n_out, n_in]: [usize; 2]) -> Result<Arc<PackedMatrix>, Infallible> {
+        let read = |row: usize, to: &mut [f32]| to.copy_from_slice(&values[row * n_in..][..n_in]);
+        Ok(Arc::new(PackedMatrix::pack(Format::F32, self.isa, n_out, n_in, read)))
+    }
+
+    fn dropouts(&self, dropout: PassDropout) -> Result<PassDropout, Infallible> {
+        Ok(dropout)
+    }
+
+    fn frozen(parameter: &Arc<PackedMatrix>) -> Matrix {
+        Matrix::frozen(parameter.clone())
+    }
+
+    fn trained([a, b]: &[Arc<PackedMatrix>; 2], number: usize, dropouts: &PassDropout) -> [Matrix; 2] {
+        let seed = split_mix(dropouts.seed.wrapping_add(number as u64));
+        let dropout = Dropout::new(dropouts.probability, seed);
+        let trained = |matrix: &Arc<PackedMatrix>, parameter, dropout| Matrix {
+            packed: matrix.clone(),
+            trained: Some(Trained { parameter, dropout }),
+        };
+        [trained(a, 2 * number, dropout), trained(b, 2 * number + 1, None)]
+    }
+
+    /// Rows remember how they were computed if they depend on a trained matrix.
+    fn recording(&self) -> Self {
+        Self { isa: self.isa }
+    }
+
+    fn add_gradients(&self, rows: Rows, gradient: Vec<f32>, parameters: &mut [Vec<f32>]) -> Result<(), Infallible> {
+        rows.backward(gradient, parameters, self.isa);
+        Ok(())
     }
 }
