@@ -65,6 +65,18 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
     if !is_expected {
         return Err(format!("`tokenizer_class` needs a vocabulary {expected}, which `model` does not have").into());
     }
+    let merges = file["model"]["merges"].take();
+    let needs_merges = match kind {
+        PipelineKind::Llama { .. }
+        | PipelineKind::Qwen2 { .. }
+        | PipelineKind::Gemma { .. }
+        | PipelineKind::Roberta { .. } => true,
+        PipelineKind::Bert { .. } | PipelineKind::XlmRoberta { .. } | PipelineKind::AsInFile => false,
+    };
+    if needs_merges && !merges.is_array() {
+        let found = file["model"]["type"].as_str().unwrap_or("without a type");
+        return Err(format!("`tokenizer_class` needs the model `BPE` with `merges`, but it is `{found}`").into());
+    }
     file["added_tokens"] = json!([]);
     match kind {
         PipelineKind::Bert { lowercase, strip_accents, splits_chinese, unk, .. } => {
@@ -80,7 +92,6 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
             file["post_processor"] = Value::Null;
         }
         PipelineKind::Llama { prepend_scheme } => {
-            let merges = file["model"]["merges"].take();
             file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": null,
                 "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true,
                 "ignore_merges": false});
@@ -89,7 +100,6 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
                 "prepend_scheme": prepend_scheme, "split": false});
         }
         PipelineKind::Qwen2 { adds_prefix_space } => {
-            let merges = file["model"]["merges"].take();
             file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": null,
                 "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false});
             file["normalizer"] = json!({"type": "NFC"});
@@ -99,7 +109,6 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
             ]});
         }
         PipelineKind::Gemma { unk } => {
-            let merges = file["model"]["merges"].take();
             file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": unk,
                 "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true});
             file["normalizer"] = json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"});
@@ -107,7 +116,6 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
                 "behavior": "MergedWithPrevious", "invert": false});
         }
         PipelineKind::Roberta { adds_prefix_space, .. } => {
-            let merges = file["model"]["merges"].take();
             file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": null,
                 "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false});
             file["normalizer"] = Value::Null;
@@ -239,5 +247,20 @@ fn check_merges(bytes: &[u8]) -> tokenizers::Result<()> {
     match merges.iter().flatten().all(fits) {
         true => Ok(()),
         false => Err(format!("`merges` has a token without the prefix `{prefix}` for continuing subwords").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vocabulary_without_merges_is_no_byte_pair_encoding() {
+        let words = json!({"model": {"type": "WordPiece", "vocab": {"[UNK]": 0, "egg": 1}}}).to_string();
+        let kinds = [PipelineKind::Qwen2 { adds_prefix_space: false }, PipelineKind::Gemma { unk: "[UNK]".to_owned() }];
+        for kind in kinds {
+            let error = rebuilt(words.as_bytes(), &kind).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains("needs the model `BPE` with `merges`, but it is `WordPiece`"), "{error}");
+        }
     }
 }
