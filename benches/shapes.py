@@ -2,8 +2,8 @@
 
     python3 benches/shapes.py NAME FOLDER TOKENIZER
 
-`TOKENIZER` is a folder with tokenizer.json, which each model gets: texts become about as many tokens in each. Needs torch and
-transformers. `side_by_side.py --shapes NAMES` makes the folders that it needs.
+`TOKENIZER` is a folder with tokenizer.json, which each model gets: texts become about as many tokens in each. Decoders need one with
+byte-level BPE and the vocabulary of SmolLM2. Needs torch and transformers. `side_by_side.py --shapes NAMES` makes the folders that it needs.
 """
 import json
 import os
@@ -11,7 +11,7 @@ import shutil
 import sys
 
 BERT = {'vocab_size': 30522, 'pad_token_id': 0}
-DECODER = {'vocab_size': 30522, 'pad_token_id': 0, 'bos_token_id': 101, 'eos_token_id': 102, 'tie_word_embeddings': True}
+DECODER = {'vocab_size': 49152, 'pad_token_id': 2, 'bos_token_id': 1, 'eos_token_id': 2, 'tie_word_embeddings': True}
 
 
 def modernbert(hidden_size, num_hidden_layers, num_attention_heads, intermediate_size):

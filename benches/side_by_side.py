@@ -7,7 +7,7 @@
 The pairs are JSON lines {"query", "text"} with one query. `crates/lorank-testing/tools/real_models.py` creates the folders:
 `--minilm` MiniLM-L-12 and `--llama` SmolLM2-135M; ONNX graphs with int8 weights are made where there is none. The adapter is in PEFT's
 format and has a score head. `--shapes` names shapes of `benches/shapes.py`, whose models with random weights are made in
-`--models`, with the tokenizer of `--minilm`. Needs torch, transformers, peft, onnxruntime, openvino, nncf, onnx and onnxscript.
+`--models`, with the tokenizer of `--minilm`, decoders with that of `--llama`. Needs torch, transformers, peft, onnxruntime, openvino, nncf, onnx and onnxscript.
 
 Every contender runs once per round, in an order that rotates from round to round, so that temporary slowness of the machine
 affects all. A run includes tokenization, padding and the forward pass over all pairs, but neither loading nor a warm-up run;
@@ -235,7 +235,9 @@ def groups():
         for name in (options.shapes or '').split(','):
             if not name:
                 continue
-            folder = shapes.make(name, f'{options.models}/{name}', options.minilm)
+            tokenizer = options.llama if name in shapes.DECODERS else options.minilm
+            assert tokenizer, f'{name} needs the tokenizer of --llama'
+            folder = shapes.make(name, f'{options.models}/{name}', tokenizer)
             reference = torch_model(folder, 'float32', 8)
             find = decoders if name in shapes.DECODERS else encoders
             for title, contenders in find(name, folder, ['shape-int8', 'shape-bf16', 'shape-f32'], 'shape'):
