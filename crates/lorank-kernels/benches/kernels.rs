@@ -19,9 +19,9 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
 const SHAPES: [(usize, usize); 3] = [(384, 384), (1536, 384), (384, 1536)];
 
 /// A linear layer of BERT over 512 tokens, with its bias, and with GELU or the residual; the items are multiply-adds.
-#[divan::bench(args = SHAPES, consts = [0, 1, 2])]
+#[divan::bench(args = SHAPES, consts = [0, 1, 2, 3])]
 fn linear<const F: usize>(bencher: Bencher<'_, '_>, (n_out, n_in): (usize, usize)) {
-    let format = [Format::F32, Format::Bf16, Format::Int8][F];
+    let format = [Format::F32, Format::Bf16, Format::Int8, Format::Int8Groups][F];
     let isa = Isa::detect();
     let weights = numbers(n_out * n_in, 1);
     let matrix =

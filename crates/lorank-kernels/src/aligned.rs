@@ -24,6 +24,8 @@ unsafe impl Number for u8 {}
 // SAFETY: as above.
 unsafe impl Number for u16 {}
 // SAFETY: as above.
+unsafe impl Number for i32 {}
+// SAFETY: as above.
 unsafe impl Number for f32 {}
 
 /// A slice of numbers, on the heap, that starts at a cache line.

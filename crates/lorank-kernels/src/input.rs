@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::aligned::{Aligned, Number};
+use crate::groups::quantise_rows;
 use crate::isa::{Computation, dispatch};
 use crate::packed::round_to_bf16;
 use crate::threads::{self, Disjoint};
-use crate::tile::{Kernel, ROWS_STEP, row_distance};
+use crate::tile::{GROUP, Kernel, ROWS_STEP, row_distance};
 use crate::{Format, Isa};
 
 /// Rows of activations, `[n_rows, width]`, prepared once for all linear layers that read them.
@@ -29,11 +30,19 @@ pub(crate) enum Form {
     /// Rows of integers `q` up to 255, `stride` apart, padded with zeros, with [`room`] after the last one; each represents
     /// `q * scale + minimum` of its row.
     Int8 { values: Aligned<u8>, stride: usize, scales: Vec<f32>, minima: Vec<f32> },
+    /// Rotated rows of integers in groups, `stride` apart, with [`room`] after the last one; each represents
+    /// `(q - 128) * scale` of its row and group.
+    Int8Groups {
+        values: Aligned<u8>,
+        stride: usize,
+        /// `[n_rows, n_groups]`
+        scales: Vec<f32>,
+    },
 }
 
 impl Form {
-    /// A copy of a range of the rows.
-    fn rows(&self, rows: &Range<usize>) -> Self {
+    /// A copy of a range of the rows of `width`.
+    fn rows(&self, rows: &Range<usize>, width: usize) -> Self {
         match self {
             Self::F32 => Self::F32,
             Self::Bf16 { values, stride } => {
@@ -46,6 +55,12 @@ impl Form {
                 scales: scales[rows.clone()].to_vec(),
                 minima: minima[rows.clone()].to_vec(),
             },
+            Self::Int8Groups { values, stride, scales } => {
+                let n_groups = width.div_ceil(GROUP);
+                let values = with_room(&values[rows.start * stride..rows.end * stride], *stride);
+                let scales = scales[rows.start * n_groups..rows.end * n_groups].to_vec();
+                Self::Int8Groups { values, stride: *stride, scales }
+            }
         }
     }
 
@@ -73,6 +88,7 @@ impl<'a> Input<'a> {
         let plain = Self::plain(rows, width);
         let form = match format {
             Format::Int8 => quantise(rows, width, isa),
+            Format::Int8Groups => quantise_groups(rows, width, isa),
             Format::Bf16 if isa.has_bf16_products() => Form::bf16(rows, width, isa),
             Format::F32 | Format::Bf16 => Form::F32,
         };
@@ -109,9 +125,9 @@ impl<'a> Input<'a> {
     /// If the range is reversed or ends past the last row.
     pub fn rows(&self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.n_rows(), "{rows:?} are no rows of {}", self.n_rows());
-        let bf16 = self.bf16.get().map_or_else(OnceLock::new, |form| form.rows(&rows).into());
+        let bf16 = self.bf16.get().map_or_else(OnceLock::new, |form| form.rows(&rows, self.width).into());
         let numbers = &self.rows[rows.start * self.width..rows.end * self.width];
-        Self { rows: numbers, width: self.width, form: self.form.rows(&rows), bf16 }
+        Self { rows: numbers, width: self.width, form: self.form.rows(&rows, self.width), bf16 }
     }
 
     /// The number of rows.
@@ -193,6 +209,38 @@ impl Computation for Quantise<'_> {
             unsafe { K::quantise(row, low, factor, &mut values[..row.len()]) };
             (self.scales[n], self.minima[n]) = (range / 255.0, low);
         }
+    }
+}
+
+fn quantise_groups(rows: &[f32], width: usize, isa: Isa) -> Form {
+    let (stride, n_groups) = (row_distance(width), width.div_ceil(GROUP));
+    let n_rows = rows.len() / width;
+    let mut scales = vec![0.0; n_rows * n_groups];
+    let mut values = room(n_rows, stride);
+    let scales_out = Disjoint::new(&mut scales);
+    threads::for_each_rows(&mut values[..n_rows * stride], stride, ROWS_PER_TASK, |first, values| {
+        let n = values.len() / stride;
+        // SAFETY: `for_each_rows` gives each task rows of its own, so it alone has the scales of these.
+        let scales = unsafe { scales_out.slice(first * n_groups, n * n_groups) };
+        dispatch(isa, QuantiseGroups { rows: &rows[first * width..][..n * width], width, values, stride, scales });
+    });
+    Form::Int8Groups { values, stride, scales }
+}
+
+struct QuantiseGroups<'a> {
+    rows: &'a [f32],
+    width: usize,
+    values: &'a mut [u8],
+    stride: usize,
+    scales: &'a mut [f32],
+}
+
+impl Computation for QuantiseGroups<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        quantise_rows::<K>(self.rows, self.width, self.values, self.stride, self.scales);
     }
 }
 

@@ -16,7 +16,8 @@
 //!
 //! Two guarantees hold everywhere. A row of a result depends only on its input row, bit for bit, and not on other rows,
 //! their number, or the number of threads. And all instruction sets give the results of a plain loop: bit for bit in
-//! int8 (integers are exact), up to rounding in f32 and bf16. [`Isa::detect`] holds the set that it chooses to that.
+//! int8 with one scale per row (integers are exact), up to rounding in f32, bf16 and int8 with groups. [`Isa::detect`] holds
+//! the set that it chooses to that.
 //!
 //! ```
 //! use lorank_kernels::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};
@@ -38,6 +39,7 @@ mod attention_gradient;
 mod dropout;
 mod elementwise;
 mod gradient;
+mod groups;
 mod input;
 mod isa;
 mod linear;

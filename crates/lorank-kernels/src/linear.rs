@@ -13,8 +13,8 @@ use crate::isa::{Computation, TaskSize, dispatch};
 use crate::packed::{Numbers, padded_depth};
 use crate::threads::{self, Disjoint};
 use crate::tile::{
-    BLOCK_ROWS_MAX, COLUMNS_MAX, DEPTH_BYTES, Entered, Kernel, ROWS_STEP, RowPointers, Scaling, Tile, VECTORS_MAX,
-    tiles,
+    BLOCK_ROWS_MAX, COLUMNS_MAX, DEPTH_BYTES, Entered, GROUP, GroupScaling, Kernel, ROWS_STEP, RowPointers, Scaling,
+    Tile, VECTORS_MAX, tiles,
 };
 use crate::{Activation, Format, Input, PackedMatrix};
 
@@ -110,7 +110,7 @@ impl PackedMatrix {
     fn check_second(&self, b: &PackedMatrix) {
         assert_eq!(b.n_out, self.n_out, "the update has the matrix's shape");
         assert_eq!(b.isa, self.isa, "both matrices are packed for one instruction set");
-        assert_ne!(b.format(), Format::Int8, "updates are floats");
+        assert!(b.is_float(), "updates are floats");
     }
 
     /// The segments' rows with the first products of their updates.
@@ -185,7 +185,9 @@ impl PackedMatrix {
 
     fn check_form(&self, x: &Input<'_>) {
         let fits = match (&self.numbers, x.form(self.format())) {
-            (Numbers::F32(_), Form::F32) | (Numbers::Int8 { .. }, Form::Int8 { .. }) => true,
+            (Numbers::F32(_), Form::F32)
+            | (Numbers::Int8 { .. }, Form::Int8 { .. })
+            | (Numbers::Int8Groups { .. }, Form::Int8Groups { .. }) => true,
             (Numbers::Bf16(_), Form::Bf16 { .. }) => self.isa.has_bf16_products(),
             (Numbers::Bf16(_), Form::F32) => true,
             _ => false,
@@ -327,6 +329,25 @@ impl Block<'_> {
                 };
                 // SAFETY: as above, and there are scales for these rows and columns.
                 unsafe { K::int8::<V>(a, rows.len(), depth, w, scaling, out) }
+            }
+            (
+                Numbers::Int8Groups { weights, scales, offsets },
+                Form::Int8Groups { values, stride, scales: row_scales },
+            ) => {
+                let a = prepared_rows(values, *stride, rows);
+                let n_groups = matrix.n_in.div_ceil(GROUP);
+                let len = V * K::LANES * n_groups;
+                let w = weights[start..][..len * GROUP].as_ptr();
+                let scaling = GroupScaling {
+                    row_scales: RowPointers {
+                        start: row_scales[rows.start * n_groups..rows.end * n_groups].as_ptr(),
+                        stride: n_groups,
+                    },
+                    column_scales: scales[start / GROUP..][..len].as_ptr(),
+                    offsets: offsets[start / GROUP..][..len].as_ptr(),
+                };
+                // SAFETY: as above, and there are scales for the groups of these rows and columns.
+                unsafe { K::int8_groups::<V>(a, rows.len(), n_groups, w, scaling, out) }
             }
             _ => unreachable!("`check_form` has refused other pairs"),
         }

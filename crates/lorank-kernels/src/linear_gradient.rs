@@ -13,7 +13,7 @@ use crate::linear::{BlockSums, floats, written};
 use crate::recycled::{recycle, zeros};
 use crate::threads::{self, Disjoint};
 use crate::tile::{BLOCK_ROWS_MAX, COLUMNS_MAX, Kernel, VECTORS_MAX};
-use crate::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};
+use crate::{Epilogue, Input, Isa, PackedMatrix, Segment};
 
 /// A low-rank update's part in the gradient of a linear layer's input.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +30,13 @@ impl PackedMatrix {
     /// The first product of a low-rank update, `x Wᵀ`, after dropout of its input: `[n_rows, n_out]`.
     ///
     /// # Panics
-    /// If `x` is not a whole number of rows, or the matrix is in [`Format::Int8`].
+    /// If `x` is not a whole number of rows, or the matrix has integers.
     pub fn linear_after(&self, x: &[f32], dropout: Option<Dropout>) -> Vec<f32> {
         let Some(dropout) = dropout else {
             let x = Input::plain(x, self.n_in);
             return self.linear(&x, &[Segment::plain(x.n_rows())], &Epilogue::default());
         };
-        assert_ne!(self.format(), Format::Int8, "integers have no gradient");
+        assert!(self.is_float(), "integers have no gradient");
         assert!(x.len().is_multiple_of(self.n_in), "{} values make no rows of {}", x.len(), self.n_in);
         let n_blocks = (x.len() / self.n_in).div_ceil(BLOCK_ROWS_MAX);
         let len = (x.len() / self.n_in).checked_mul(self.n_out).expect("the result fits into memory");
@@ -55,7 +55,7 @@ impl PackedMatrix {
     /// matrix is held once for both directions.
     ///
     /// # Panics
-    /// If the shapes disagree, or the matrix is in [`Format::Int8`].
+    /// If the shapes disagree, or the matrix has integers.
     pub fn transposed(&self, dy: &[f32], scale: f32, dx: Option<Vec<f32>>) -> Vec<f32> {
         self.gradient(dy, scale, None, dx)
     }
@@ -70,14 +70,14 @@ impl PackedMatrix {
     }
 
     fn gradient(&self, dy: &[f32], scale: f32, update: Option<&InputUpdate<'_>>, dx: Option<Vec<f32>>) -> Vec<f32> {
-        assert_ne!(self.format(), Format::Int8, "integers have no gradient");
+        assert!(self.is_float(), "integers have no gradient");
         assert!(dy.len().is_multiple_of(self.n_out), "{} values make no rows of {}", dy.len(), self.n_out);
         let n_rows = dy.len() / self.n_out;
         let len = n_rows.checked_mul(self.n_in).expect("the gradient fits into memory");
         if let Some(InputUpdate { low, a, .. }) = update {
             assert_eq!((a.n_in, a.isa), (self.n_in, self.isa), "the update has the matrix's shape and instruction set");
             assert_eq!(Some(low.len()), n_rows.checked_mul(a.n_out), "the update has the same rows");
-            assert_ne!(a.format(), Format::Int8, "integers have no gradient");
+            assert!(a.is_float(), "integers have no gradient");
         }
         let run = |dx: Gradient<'_>| {
             let n_panels = self.n_in.div_ceil(VECTORS_MAX * self.isa.lanes());

@@ -2,7 +2,8 @@
 
 use crate::Isa;
 use crate::aligned::{Aligned, bytes};
-use crate::tile::{DEPTH_BYTES, INT8_CHUNK, INT8_STEP, Int8Order, VECTORS_MAX, widen};
+use crate::groups::{OFFSET, group_of, quantise_weights};
+use crate::tile::{DEPTH_BYTES, GROUP, INT8_CHUNK, INT8_STEP, Int8Order, VECTORS_MAX, widen};
 
 /// The number format of a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +21,12 @@ pub enum Format {
     /// for the weights, but MiniLM's scores are less accurate then: the rounding of inputs matters more than that of
     /// weights.)
     Int8,
+    /// 8-bit integers in groups of 64 along the depth, with one scale per output and group; inputs as 8-bit integers with
+    /// one scale per row and group. Both are rotated within their groups before they are rounded, which spreads outliers
+    /// over a group. Sums of groups are added in f32.
+    ///
+    /// For activations with columns much larger than the others, which one scale per row does not survive.
+    Int8Groups,
 }
 
 /// A weight matrix `[n_out, n_in]`, packed for an instruction set.
@@ -46,6 +53,13 @@ pub(crate) enum Numbers {
         /// The sum of each output's integers, padded with zeros to the end of the last panel.
         sums: Vec<f32>,
     },
+    Int8Groups {
+        weights: Aligned<i8>,
+        /// One per group and output, in panels as the numbers of a matrix in f32 that is as deep as there are groups.
+        scales: Aligned<f32>,
+        /// What the offset of the rows' integers adds to the sum of a group, negated; in the order of the scales.
+        offsets: Aligned<i32>,
+    },
 }
 
 impl PackedMatrix {
@@ -70,8 +84,14 @@ impl PackedMatrix {
             Format::Int8 => {
                 Numbers::Int8 { weights: Aligned::zeros(len), scales: vec![0.0; n_columns], sums: vec![0.0; n_columns] }
             }
+            Format::Int8Groups => Numbers::Int8Groups {
+                weights: Aligned::zeros(len),
+                scales: Aligned::zeros(len / GROUP),
+                offsets: Aligned::zeros(len / GROUP),
+            },
         };
         let (mut row, mut halves, mut integers) = (vec![0.0; n_in], Vec::new(), Vec::new());
+        let (mut group_scales, mut group_offsets) = (Vec::new(), Vec::new());
         for out in 0..n_out {
             read(out, &mut row);
             let layout = OutputLayout::of(format, isa, n_out, n_in, out);
@@ -92,6 +112,21 @@ impl PackedMatrix {
                     scales[out] = scale;
                     layout.put(weights, &integers);
                 }
+                Numbers::Int8Groups { weights, scales, offsets } => {
+                    integers.clear();
+                    group_scales.clear();
+                    group_offsets.clear();
+                    for start in (0..n_in).step_by(GROUP) {
+                        let mut group = [0; GROUP];
+                        group_scales.push(quantise_weights(group_of(&row, start), &mut group));
+                        group_offsets.push(-OFFSET * group.iter().map(|w| i32::from(*w)).sum::<i32>());
+                        integers.extend(group);
+                    }
+                    layout.put(weights, &integers);
+                    let of_groups = OutputLayout::of(Format::F32, isa, n_out, group_scales.len(), out);
+                    of_groups.put(scales, &group_scales);
+                    of_groups.put(offsets, &group_offsets);
+                }
             }
         }
         Self { isa, n_out, n_in, numbers }
@@ -103,7 +138,13 @@ impl PackedMatrix {
             Numbers::F32(_) => Format::F32,
             Numbers::Bf16(_) => Format::Bf16,
             Numbers::Int8 { .. } => Format::Int8,
+            Numbers::Int8Groups { .. } => Format::Int8Groups,
         }
+    }
+
+    /// Whether the weights are floats, and not integers.
+    pub(crate) fn is_float(&self) -> bool {
+        matches!(self.numbers, Numbers::F32(_) | Numbers::Bf16(_))
     }
 
     /// The number of outputs.
@@ -122,6 +163,7 @@ impl PackedMatrix {
             Numbers::F32(packed) => packed.len() * 4,
             Numbers::Bf16(packed) => packed.len() * 2,
             Numbers::Int8 { weights, scales, sums } => weights.len() + 4 * (scales.len() + sums.len()),
+            Numbers::Int8Groups { weights, scales, offsets } => weights.len() + 4 * (scales.len() + offsets.len()),
         }
     }
 
@@ -143,7 +185,7 @@ impl PackedMatrix {
         match &self.numbers {
             Numbers::F32(numbers) => bytes(&numbers[start..][..len]),
             Numbers::Bf16(numbers) => bytes(&numbers[start..][..len]),
-            Numbers::Int8 { weights, .. } => bytes(&weights[start..][..len]),
+            Numbers::Int8 { weights, .. } | Numbers::Int8Groups { weights, .. } => bytes(&weights[start..][..len]),
         }
     }
 
@@ -159,7 +201,7 @@ impl PackedMatrix {
         let bits = match &self.numbers {
             Numbers::F32(numbers) => return &numbers[start..][..width * self.n_in],
             Numbers::Bf16(numbers) => &numbers[start..][..width * padded_depth(Format::Bf16, self.n_in)],
-            Numbers::Int8 { .. } => panic!("integers have no panels of f32"),
+            Numbers::Int8 { .. } | Numbers::Int8Groups { .. } => panic!("integers have no panels of f32"),
         };
         room.resize(bits.len(), 0.0);
         match self.isa.bf16_group() {
@@ -209,7 +251,7 @@ pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     match format {
         Format::F32 => n_in,
         Format::Bf16 => n_in.next_multiple_of(DEPTH_BYTES / 2),
-        Format::Int8 => n_in.next_multiple_of(DEPTH_BYTES),
+        Format::Int8 | Format::Int8Groups => n_in.next_multiple_of(DEPTH_BYTES),
     }
 }
 
@@ -242,6 +284,7 @@ impl OutputLayout {
         let (interleave, block) = match (format, isa.int8_order()) {
             (Format::F32, _) => (Interleave::Group(1), panel),
             (Format::Bf16, _) => (Interleave::Group(isa.bf16_group()), panel),
+            (Format::Int8Groups, _) => (Interleave::Group(4), panel),
             (Format::Int8, Int8Order::Groups(n)) => (Interleave::Group(n), panel),
             (Format::Int8, Int8Order::Chunks) => (Interleave::Chunk, lanes),
         };

@@ -128,6 +128,7 @@ fn dimensions_that_do_not_fit_are_refused() {
         (1, usize::MAX, Format::F32, "does not fit into memory"),
         (1 << 40, 1 << 40, Format::F32, "does not fit into memory"),
         (1, (1 << 19) + 1, Format::Int8, "overflow 32 bits"),
+        (usize::MAX, 1, Format::Int8Groups, "does not fit into memory"),
     ] {
         for isa in Isa::available() {
             check(&format!("{n_out} by {n_in}"), expected, || matrix(format, isa, n_out, n_in));
@@ -139,7 +140,7 @@ fn dimensions_that_do_not_fit_are_refused() {
 fn rows_that_do_not_fit_are_refused() {
     let numbers = [1.0; 12];
     let isa = Isa::detect();
-    for format in [Format::F32, Format::Bf16, Format::Int8] {
+    for format in [Format::F32, Format::Bf16, Format::Int8, Format::Int8Groups] {
         for (width, expected) in [(4, ""), (12, ""), (5, "make no rows"), (0, "make no rows"), (24, "make no rows")] {
             check(&format!("{format:?}: width {width}"), expected, || {
                 Input::new(&numbers, width, format, isa).n_rows()
@@ -184,7 +185,7 @@ fn segments_that_do_not_fit_are_refused() {
 
 #[test]
 fn updates_that_do_not_fit_are_refused() {
-    use Format::{Bf16, F32, Int8};
+    use Format::{Bf16, F32, Int8, Int8Groups};
     let numbers = [1.0; 3 * 8];
     let sets = Isa::available();
     for (isa, other) in sets.iter().flat_map(|isa| sets.iter().map(move |other| (*isa, *other))) {
@@ -204,7 +205,9 @@ fn updates_that_do_not_fit_are_refused() {
         }
     }
     let isa = Isa::detect();
-    for (a_format, b_format, expected) in [(F32, Int8, "updates are floats"), (Int8, F32, "another format")] {
+    for (a_format, b_format, expected) in
+        [(F32, Int8, "updates are floats"), (F32, Int8Groups, "updates are floats"), (Int8, F32, "another format")]
+    {
         let (a, b) = (matrix(a_format, isa, 2, 8), matrix(b_format, isa, 5, 2));
         let segments = [Segment { n_rows: 3, update: Some(LowRank { a: &a, b: &b, scale: 1.0 }) }];
         let x = Input::new(&numbers, 8, F32, isa);
@@ -218,8 +221,11 @@ fn inputs_and_epilogues_that_do_not_fit_are_refused() {
     let numbers = [1.0; 3 * 8];
     let isa = Isa::detect();
     let (weights, int8) = (matrix(Format::F32, isa, 5, 8), matrix(Format::Int8, isa, 5, 8));
+    let groups = matrix(Format::Int8Groups, isa, 5, 8);
     for (name, matrix, width, format, expected) in [
         ("floats for integers", &int8, 8, Format::F32, "another format"),
+        ("one scale per row for groups", &groups, 8, Format::Int8, "another format"),
+        ("groups for one scale per row", &int8, 8, Format::Int8Groups, "another format"),
         ("integers for floats", &weights, 8, Format::Int8, "another format"),
         ("rows of another width", &weights, 4, Format::F32, "as wide as the matrix is deep"),
     ] {

@@ -20,7 +20,7 @@ const fn size(end: usize, end_under_miri: usize) -> usize {
     if cfg!(miri) { end_under_miri } else { end }
 }
 
-const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
+const FORMATS: [Format; 4] = [Format::F32, Format::Bf16, Format::Int8, Format::Int8Groups];
 
 /// Numbers between -1 and 1, with some zeros and outliers.
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
@@ -57,6 +57,8 @@ fn tolerance(format: Format) -> f64 {
         Format::Bf16 => 8e-3,
         // 8 bits of a row's range, 7 to 8 bits of a matrix row's.
         Format::Int8 => 0.15,
+        // 8 bits of a group's range, on both sides.
+        Format::Int8Groups => 0.05,
     }
 }
 
@@ -76,7 +78,8 @@ fn bounds(x: &[f32], w: &[f32], n_in: usize, format: Format) -> Vec<f64> {
         let largest = |row: &[f32]| row.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
         rows.chunks(n_in)
             .flat_map(|row| {
-                let floor = if format == Format::Int8 { largest(row) / 4.0 } else { 0.0 };
+                let is_float = matches!(format, Format::F32 | Format::Bf16);
+                let floor = if is_float { 0.0 } else { largest(row) / 4.0 };
                 row.iter().map(move |x| x.abs().max(floor)).collect::<Vec<_>>()
             })
             .collect()
@@ -123,6 +126,33 @@ proptest! {
         let plain = run(Isa::available()[0]);
         for isa in Isa::available() {
             prop_assert_eq!(&run(isa), &plain, "{}", isa);
+        }
+    }
+
+    /// All sets round to the same integers, and add the same sums of groups in the same order.
+    #[test]
+    fn integers_in_groups_are_nearly_the_same_on_every_instruction_set(
+        n in 1..size(20, 4), n_in in 1..size(300, 70), n_out in 1..size(70, 20), seed: u64,
+        (x_exponent, w_exponent) in (-46..39, -46..39),
+    ) {
+        let scaled = |n, seed, exponent: i32| -> Vec<f32> {
+            numbers(n, seed).iter().map(|x| (f64::from(*x) * 10_f64.powi(exponent)) as f32).collect()
+        };
+        let (x, w) = (scaled(n * n_in, seed, x_exponent), scaled(n_out * n_in, seed ^ 1, w_exponent));
+        let largest = |of: &[f32]| of.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+        let allowed = 1e-6 * f64::from(largest(&x)) * f64::from(largest(&w)) * n_in as f64;
+        let run = |isa| {
+            let input = Input::new(&x, n_in, Format::Int8Groups, isa);
+            let matrix = pack(Format::Int8Groups, isa, n_out, n_in, &w);
+            matrix.linear(&input, &[Segment::plain(n)], &Epilogue::default())
+        };
+        let plain = run(Isa::available()[0]);
+        for isa in Isa::available() {
+            for (ours, expected) in run(isa).into_iter().zip(&plain) {
+                let is_close = (f64::from(ours) - f64::from(*expected)).abs() <= allowed;
+                prop_assert!(is_close || ours.is_finite() == expected.is_finite() && !ours.is_finite(),
+                    "{isa}: {ours}, not {expected} (within {allowed})");
+            }
         }
     }
 

@@ -48,6 +48,11 @@ impl Set {
         self == Self::NeonI8mm
     }
 
+    /// Whether there are fast products of integers in groups.
+    pub(super) fn has_group_products(self) -> bool {
+        false
+    }
+
     /// Whether there are products of tiles.
     pub(super) fn has_tiles(self) -> bool {
         false

@@ -49,6 +49,11 @@ impl Isa {
         self.0.is_some()
     }
 
+    /// Whether linear layers are faster in int8 with groups than in the other formats.
+    pub fn is_fast_in_int8_groups(self) -> bool {
+        self.0.is_some_and(Set::has_group_products) && !self.has_tiles()
+    }
+
     /// Whether bf16 products take both operands in bf16; otherwise the weights are widened to f32 when they are read.
     pub fn has_bf16_products(self) -> bool {
         self.0.is_some_and(Set::has_bf16_products)

@@ -25,6 +25,10 @@ impl Set {
         match self {}
     }
 
+    pub(super) fn has_group_products(self) -> bool {
+        match self {}
+    }
+
     pub(super) fn has_tiles(self) -> bool {
         match self {}
     }

@@ -69,6 +69,11 @@ impl Set {
         self >= Self::Avx512Bf16
     }
 
+    /// Whether there are fast products of integers in groups.
+    pub(super) fn has_group_products(self) -> bool {
+        true
+    }
+
     /// Whether there are products of tiles.
     pub(super) fn has_tiles(self) -> bool {
         // The only set after it.

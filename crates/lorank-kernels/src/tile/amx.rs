@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use super::avx512::{inherited, scaled};
-use super::{Avx512Bf16, DEPTH_BYTES, Int8Order, Kernel, ROWS_STEP, RowPointers, Scaling};
+use super::{Avx512Bf16, DEPTH_BYTES, GROUP, GroupScaling, Int8Order, Kernel, ROWS_STEP, RowPointers, Scaling};
 
 /// AVX-512 with VNNI and BF16, and AMX for products in bf16 and int8.
 pub(crate) struct Amx;

@@ -2,7 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{INT8_CHUNK, INT8_STEP, Int8Order, Kernel, Portable, RowPointers, Scaling};
+use super::{
+    GROUP, GroupScaling, INT8_CHUNK, INT8_STEP, Int8Order, Kernel, Portable, RowPointers, Scaling, Tile, tiles,
+};
+use crate::groups::OFFSET;
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
@@ -120,6 +123,19 @@ unsafe impl Kernel for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn int8_groups<const V: usize>(
+        a: RowPointers<u8>,
+        n_rows: usize,
+        n_groups: usize,
+        panel: *const i8,
+        scaling: GroupScaling,
+        out: *mut f32,
+    ) {
+        // SAFETY: the caller guarantees all requirements of a tile.
+        unsafe { tiles(n_rows, GROUPS_ROWS, &Int8Groups::<V> { a, n_groups, panel, scaling, out }) }
+    }
+
+    #[inline(always)]
     unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
         // SAFETY: the caller guarantees the instructions, and eight by eight numbers on both sides.
         unsafe {
@@ -195,6 +211,61 @@ unsafe impl Kernel for Avx2 {
                 _mm256_storeu_si256(to.as_mut_ptr().cast(), bytes);
             }
             Portable::quantise(rest, minimum, factor, to_rest);
+        }
+    }
+}
+
+/// The rows of a tile of integers in groups: 4 sums of integers and 4 of floats.
+const GROUPS_ROWS: usize = 2;
+
+/// A product of integers in groups, tile by tile. As both operands have 8 bits, two products fill 16 bits, and each pair is
+/// widened before it is added.
+struct Int8Groups<const V: usize> {
+    a: RowPointers<u8>,
+    n_groups: usize,
+    panel: *const i8,
+    scaling: GroupScaling,
+    out: *mut f32,
+}
+
+impl<const V: usize> Tile for Int8Groups<V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        // SAFETY: the caller guarantees the instructions, `M` rows and a panel of this depth, the scales of the
+        // tile's rows and columns, and its room.
+        unsafe {
+            let (a, scaling, out) = (self.a.from(row), self.scaling.from(row), self.out.add(row * V * LANES));
+            let (to_signed, ones) = (_mm256_set1_epi8(OFFSET as i8), _mm256_set1_epi16(1));
+            let mut totals = [[_mm256_setzero_ps(); V]; M];
+            let (mut x, mut w) = (a.start, self.panel);
+            let mut column_scales = scaling.column_scales;
+            for g in 0..self.n_groups {
+                // The rows' integers with their signs need no offset.
+                let mut sums = [[_mm256_setzero_si256(); V]; M];
+                for _ in 0..GROUP / 4 {
+                    for (m, sums) in sums.iter_mut().enumerate() {
+                        let x = _mm256_set1_epi32(x.add(m * a.stride).cast::<i32>().read_unaligned());
+                        let x = _mm256_xor_si256(x, to_signed);
+                        let magnitudes = _mm256_abs_epi8(x);
+                        for v in 0..V {
+                            let weights = _mm256_loadu_si256(w.add(v * 4 * LANES).cast());
+                            let products = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(weights, x));
+                            sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(products, ones));
+                        }
+                    }
+                    (x, w) = (x.add(4), w.add(V * 4 * LANES));
+                }
+                for (m, totals) in totals.iter_mut().enumerate() {
+                    let row_scale = _mm256_set1_ps(*scaling.row_scales.start.add(m * scaling.row_scales.stride + g));
+                    for v in 0..V {
+                        let scales = _mm256_loadu_ps(column_scales.add(v * LANES));
+                        let sums = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[m][v]), scales);
+                        totals[v] = _mm256_fmadd_ps(sums, row_scale, totals[v]);
+                    }
+                }
+                column_scales = column_scales.add(V * LANES);
+            }
+            store(&totals, out);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{Avx2, Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
+use super::{Avx2, GROUP, GroupScaling, Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
+use crate::groups::{OFFSET, SIGNS, scale_of};
 
 /// AVX-512 with VNNI: 32 registers of 16 lanes.
 ///
@@ -102,6 +103,51 @@ unsafe impl Kernel for Avx512Vnni {
     }
 
     #[inline(always)]
+    unsafe fn int8_groups<const V: usize>(
+        a: RowPointers<u8>,
+        n_rows: usize,
+        n_groups: usize,
+        panel: *const i8,
+        scaling: GroupScaling,
+        out: *mut f32,
+    ) {
+        // SAFETY: the caller guarantees all requirements of a tile.
+        unsafe { tiles(n_rows, GROUPS_ROWS, &Int8Groups::<V> { a, n_groups, panel, scaling, out }) }
+    }
+
+    /// Four vectors: the first two steps of the rotation are between vectors, the others within them.
+    #[inline(always)]
+    unsafe fn quantise_group(group: &[f32; GROUP], to: &mut [u8; GROUP]) -> f32 {
+        // SAFETY: the caller guarantees the instructions; a group is four vectors of floats, and one of bytes.
+        unsafe {
+            let [a, b, c, d] = std::array::from_fn(|v| {
+                let x = _mm512_loadu_si512(group.as_ptr().add(v * LANES).cast());
+                let signs = _mm512_loadu_si512(SIGN_BITS.as_ptr().add(v * LANES).cast());
+                _mm512_castsi512_ps(_mm512_xor_si512(x, signs))
+            });
+            let (a, c) = (_mm512_add_ps(a, c), _mm512_sub_ps(a, c));
+            let (b, d) = (_mm512_add_ps(b, d), _mm512_sub_ps(b, d));
+            let mut x = [_mm512_add_ps(a, b), _mm512_sub_ps(a, b), _mm512_add_ps(c, d), _mm512_sub_ps(c, d)];
+            let mut largest = _mm512_setzero_si512();
+            for x in &mut x {
+                *x = _mm512_fmadd_ps(*x, signs::<8>(), _mm512_shuffle_f32x4::<0x4e>(*x, *x));
+                *x = _mm512_fmadd_ps(*x, signs::<4>(), _mm512_shuffle_f32x4::<0xb1>(*x, *x));
+                *x = _mm512_fmadd_ps(*x, signs::<2>(), _mm512_permute_ps::<0x4e>(*x));
+                *x = _mm512_fmadd_ps(*x, signs::<1>(), _mm512_permute_ps::<0xb1>(*x));
+                let magnitude = _mm512_and_si512(_mm512_castps_si512(*x), _mm512_set1_epi32(0x7fff_ffff));
+                largest = _mm512_max_epu32(largest, magnitude);
+            }
+            let (scale, inverse) = scale_of(f32::from_bits(_mm512_reduce_max_epu32(largest)));
+            for (v, x) in x.into_iter().enumerate() {
+                let integers = _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(inverse)));
+                let bytes = _mm_xor_si128(_mm512_cvtsepi32_epi8(integers), _mm_set1_epi8(OFFSET as i8));
+                _mm_storeu_si128(to.as_mut_ptr().add(v * LANES).cast(), bytes);
+            }
+            scale
+        }
+    }
+
+    #[inline(always)]
     unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
         // SAFETY: the same contract, and this set includes AVX2's instructions.
         unsafe { Avx2::transpose(rows, to, stride) }
@@ -120,7 +166,7 @@ unsafe impl Kernel for Avx512Vnni {
     }
 }
 
-/// What a set has of another one, whose instructions it includes: all but bf16 and int8.
+/// What a set has of another one, whose instructions it includes: all but bf16 and int8 with a scale per row.
 macro_rules! inherited {
     ($set:ty) => {
         type Vector = <$set as Kernel>::Vector;
@@ -161,6 +207,25 @@ macro_rules! inherited {
         unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
             // SAFETY: the same contract.
             unsafe { <$set>::transpose(rows, to, stride) }
+        }
+
+        #[inline(always)]
+        unsafe fn int8_groups<const V: usize>(
+            a: RowPointers<u8>,
+            n_rows: usize,
+            n_groups: usize,
+            panel: *const i8,
+            scaling: GroupScaling,
+            out: *mut f32,
+        ) {
+            // SAFETY: the same contract.
+            unsafe { <$set>::int8_groups::<V>(a, n_rows, n_groups, panel, scaling, out) }
+        }
+
+        #[inline(always)]
+        unsafe fn quantise_group(group: &[f32; GROUP], to: &mut [u8; GROUP]) -> f32 {
+            // SAFETY: the same contract.
+            unsafe { <$set>::quantise_group(group, to) }
         }
 
         #[inline(always)]
@@ -267,6 +332,91 @@ impl<const V: usize> Tile for Int8<V> {
         }
     }
 }
+
+/// The rows of a tile of integers in groups: 12 sums of integers and 12 of floats, 2 vectors of weights and a broadcast value.
+const GROUPS_ROWS: usize = 6;
+
+/// A product of integers in groups, tile by tile.
+struct Int8Groups<const V: usize> {
+    a: RowPointers<u8>,
+    n_groups: usize,
+    panel: *const i8,
+    scaling: GroupScaling,
+    out: *mut f32,
+}
+
+impl<const V: usize> Tile for Int8Groups<V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        // SAFETY: the caller guarantees the instructions, `M` rows and a panel of this depth, the scales of the
+        // tile's rows and columns, and its room.
+        unsafe {
+            let (a, scaling, out) = (self.a.from(row), self.scaling.from(row), self.out.add(row * V * LANES));
+            let mut totals = [[_mm512_setzero_ps(); V]; M];
+            let (mut x, mut w) = (a.start, self.panel);
+            let (mut column_scales, mut offsets) = (scaling.column_scales, scaling.offsets);
+            for g in 0..self.n_groups {
+                let first: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(offsets.add(v * LANES).cast()));
+                let mut sums = [first; M];
+                for _ in 0..GROUP / 4 {
+                    let weights: [__m512i; V] =
+                        std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 4 * LANES).cast()));
+                    for (m, sums) in sums.iter_mut().enumerate() {
+                        let x = _mm512_set1_epi32(x.add(m * a.stride).cast::<i32>().read_unaligned());
+                        for v in 0..V {
+                            sums[v] = _mm512_dpbusd_epi32(sums[v], x, weights[v]);
+                        }
+                    }
+                    (x, w) = (x.add(4), w.add(V * 4 * LANES));
+                }
+                let scales: [__m512; V] = std::array::from_fn(|v| _mm512_loadu_ps(column_scales.add(v * LANES)));
+                for (m, totals) in totals.iter_mut().enumerate() {
+                    let row_scale = _mm512_set1_ps(*scaling.row_scales.start.add(m * scaling.row_scales.stride + g));
+                    for v in 0..V {
+                        let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][v]), scales[v]);
+                        totals[v] = _mm512_fmadd_ps(sums, row_scale, totals[v]);
+                    }
+                }
+                (column_scales, offsets) = (column_scales.add(V * LANES), offsets.add(V * LANES));
+            }
+            store(&totals, out);
+        }
+    }
+}
+
+/// One for lanes whose bit `DISTANCE` is not set, minus one for the others.
+///
+/// # Safety
+/// The CPU has the instructions.
+#[inline(always)]
+unsafe fn signs<const DISTANCE: usize>() -> __m512 {
+    // SAFETY: the caller guarantees the instructions.
+    unsafe { _mm512_loadu_ps(const { factors(DISTANCE) }.as_ptr()) }
+}
+
+/// The lanes of [`signs`].
+const fn factors(distance: usize) -> [f32; LANES] {
+    let mut factors = [1.0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        if lane & distance != 0 {
+            factors[lane] = -1.0;
+        }
+        lane += 1;
+    }
+    factors
+}
+
+/// The sign bits of [`SIGNS`].
+static SIGN_BITS: [u32; GROUP] = {
+    let mut bits = [0; GROUP];
+    let mut d = 0;
+    while d < GROUP {
+        bits[d] = ((SIGNS >> d) as u32 & 1) << 31;
+        d += 1;
+    }
+    bits
+};
 
 /// The scaled sums of row `m` in the vector `v` of columns, with each step rounded as [`Scaling`] says.
 ///

@@ -5,6 +5,8 @@
 
 use std::marker::PhantomData;
 
+use crate::groups;
+
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -120,6 +122,33 @@ impl Scaling {
     }
 }
 
+/// The scales of a tile of [`Kernel::int8_groups`].
+#[derive(Clone, Copy)]
+pub(crate) struct GroupScaling {
+    /// One per row of the tile and group.
+    pub row_scales: RowPointers<f32>,
+    /// One per group and column of the tile.
+    pub column_scales: *const f32,
+    /// The sums of a group start from these: one per group and column of the tile.
+    pub offsets: *const i32,
+}
+
+impl GroupScaling {
+    /// The scaling for the rows starting at `row`.
+    ///
+    /// # Safety
+    /// There are that many rows.
+    #[inline(always)]
+    unsafe fn from(self, row: usize) -> Self {
+        // SAFETY: as the caller guarantees.
+        unsafe { Self { row_scales: self.row_scales.from(row), ..self } }
+    }
+}
+
+/// The number of adjacent numbers of a row or of an output that share a scale in
+/// [`Format::Int8Groups`](crate::Format::Int8Groups).
+pub(crate) const GROUP: usize = DEPTH_BYTES;
+
 /// The depth of numbers in bf16 and of integers is padded to a multiple of this, in bytes.
 pub(crate) const DEPTH_BYTES: usize = 64;
 /// Room is made for a multiple of this many rows of numbers in bf16 and of integers.
@@ -161,7 +190,7 @@ pub(crate) const BLOCK_ROWS_MAX: usize = 48;
 ///
 /// # Safety
 /// Callers treat the tile as initialized afterwards, so an implementation must write all `M * V * LANES`
-/// elements of it (of [`int8`](Self::int8), `n_rows * V * LANES`), and nothing outside; [`transpose`](Self::transpose)
+/// elements of it (of [`int8`](Self::int8) and [`int8_groups`](Self::int8_groups), `n_rows * V * LANES`), and nothing outside; [`transpose`](Self::transpose)
 /// must write all 64 elements.
 ///
 /// The caller of each function must guarantee that it runs on a CPU with the set's instructions, inside a function that
@@ -277,6 +306,28 @@ pub(crate) unsafe trait Kernel: Sized + 'static {
         scaling: Scaling,
         out: *mut f32,
     );
+
+    /// Unsigned times signed 8-bit integers in `n_groups` groups of [`GROUP`]; a panel has four adjacent weights of each
+    /// column, then the next ones. The sums of a group start from its [offsets](GroupScaling); as floats, multiplied by the
+    /// scales of the column and of the row, they are added up in the order of the groups. Takes any number of rows.
+    #[inline(always)]
+    unsafe fn int8_groups<const V: usize>(
+        a: RowPointers<u8>,
+        n_rows: usize,
+        n_groups: usize,
+        panel: *const i8,
+        scaling: GroupScaling,
+        out: *mut f32,
+    ) {
+        // SAFETY: the same contract.
+        unsafe { portable::int8_groups::<Self, V>(a, n_rows, n_groups, panel, scaling, out) }
+    }
+
+    /// [Rotates and rounds](crate::groups) a group of a row; returns its scale.
+    #[inline(always)]
+    unsafe fn quantise_group(group: &[f32; GROUP], to: &mut [u8; GROUP]) -> f32 {
+        groups::quantise_row(*group, to)
+    }
 
     /// Transposes eight rows of eight numbers: `to` has rows `stride` apart.
     #[inline(always)]

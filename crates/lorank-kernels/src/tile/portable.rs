@@ -1,6 +1,9 @@
 //! The innermost loops in portable Rust. They run everywhere, and are the reference for the others.
 
-use super::{Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
+use std::marker::PhantomData;
+
+use super::{GROUP, GroupScaling, Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
+use crate::math::mul_add;
 
 /// Portable Rust: eight columns at a time, which the compiler vectorizes for the target.
 pub(crate) struct Portable;
@@ -151,4 +154,64 @@ impl<const V: usize> Tile for Int8<V> {
 #[inline(always)]
 pub(crate) fn widen(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
+}
+
+/// [`Kernel::int8_groups`] for any set.
+///
+/// # Safety
+/// As for the trait.
+#[inline(always)]
+pub(super) unsafe fn int8_groups<K: Kernel, const V: usize>(
+    a: RowPointers<u8>,
+    n_rows: usize,
+    n_groups: usize,
+    panel: *const i8,
+    scaling: GroupScaling,
+    out: *mut f32,
+) {
+    // SAFETY: the caller guarantees all requirements of a tile.
+    unsafe {
+        let product = Int8Groups::<K, V> { a, n_groups, panel, scaling, out, kernel: PhantomData };
+        tiles(n_rows, Portable::ROWS, &product)
+    }
+}
+
+/// A product of integers in groups, tile by tile.
+struct Int8Groups<K, const V: usize> {
+    a: RowPointers<u8>,
+    n_groups: usize,
+    panel: *const i8,
+    scaling: GroupScaling,
+    out: *mut f32,
+    kernel: PhantomData<K>,
+}
+
+impl<K: Kernel, const V: usize> Tile for Int8Groups<K, V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        let width = V * K::LANES;
+        for m in row..row + M {
+            // SAFETY: the caller guarantees the rows, their scales, the panel with its scales, and room for `width` numbers a
+            // row.
+            unsafe {
+                let (x, scaling) = (self.a.from(m).start, self.scaling.from(m));
+                let row_scales = scaling.row_scales.start;
+                let out = self.out.add(m * width);
+                for column in 0..width {
+                    let mut total = 0.0;
+                    for g in 0..self.n_groups {
+                        let mut sum = *scaling.offsets.add(g * width + column);
+                        for quad in g * GROUP / 4..(g + 1) * GROUP / 4 {
+                            let x = *x.add(quad * 4).cast::<[u8; 4]>();
+                            let w = *self.panel.add((quad * width + column) * 4).cast::<[i8; 4]>();
+                            sum += (0..4).map(|i| i32::from(x[i]) * i32::from(w[i])).sum::<i32>();
+                        }
+                        let scaled = sum as f32 * *scaling.column_scales.add(g * width + column);
+                        total = mul_add::<K>(scaled, *row_scales.add(g), total);
+                    }
+                    *out.add(column) = total;
+                }
+            }
+        }
+    }
 }
