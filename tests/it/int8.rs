@@ -23,6 +23,24 @@ pub(crate) fn is_fast_in_int8(info: &Value) -> bool {
     info["model"]["engine"] != "kernels (portable)"
 }
 
+/// The same for decoders, whose int8 has products in groups.
+pub(crate) fn is_fast_in_int8_groups(info: &Value) -> bool {
+    ["kernels (avx2)", "kernels (avx512-vnni)", "kernels (avx512-bf16)"]
+        .iter()
+        .any(|fast| info["model"]["engine"] == *fast)
+}
+
+#[test]
+fn the_form_of_int8_is_that_of_the_family() {
+    let lorank = Lorank::new();
+    for (base, form) in [("tiny-bert/base", "one scale per row"), ("tiny-llama/base", "rotated groups of 64")] {
+        let base = fixture(base);
+        let info = lorank.json(&["info", "--json", "--base", &base]);
+        assert!(info["model"]["int8_form"].as_str().unwrap().starts_with(form), "{info}");
+        assert!(lorank.run(&["info", "--base", &base]).contains(form));
+    }
+}
+
 #[test]
 fn a_measurement_is_kept_and_decides() {
     let lorank = Lorank::new();

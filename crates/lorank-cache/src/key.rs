@@ -4,8 +4,9 @@ use std::fmt;
 
 use lorank_core::{Digest, ModelVersion};
 
-/// The contexts for BLAKE3's key derivation. A change of the layout below needs new contexts.
-const CONTEXT: &str = "lorank score cache 2025-11-23 query, document, model v2";
+/// The contexts for BLAKE3's key derivation. A change of the layout below needs new contexts, and so does a change of the
+/// scores of a precision: version 3 came with the rounding of decoders in int8.
+const CONTEXT: &str = "lorank score cache 2026-12-01 query, document, model v3";
 const ADAPTER_CONTEXT: &str = "lorank score cache 2025-11-25 adapter v1";
 
 /// The 256-bit key of a score. Two pairs have equal keys if and only if they agree in everything that a score depends

@@ -42,8 +42,8 @@ pub enum Precision {
     F32,
     /// Weights of linear layers in bfloat16, sums in 32 bits.
     Bf16,
-    /// Weights of linear layers as 8-bit integers with a scale per output; their inputs as 8-bit integers with a scale
-    /// per token.
+    /// Weights and inputs of linear layers as 8-bit integers: with a scale per output and per token, or (in decoders) rotated,
+    /// with a scale per group of 64.
     Int8,
 }
 

@@ -11,7 +11,7 @@ use crate::llama::Llama;
 use crate::loader::Loader;
 use crate::pack::{AdaptedPair, Pack, Scored};
 use crate::pass::Pass;
-use crate::precision::Int8Effect;
+use crate::precision::{Int8Effect, Int8Form};
 use crate::tokenize::Pair;
 use crate::{Files, PrecisionChoice};
 
@@ -31,7 +31,8 @@ fn open(fixture: &str) -> (Files, Config, VarBuilder<'static>) {
 /// The reference backend, and the kernels in f32.
 fn backends() -> (Candle, Kernels) {
     let precision = PrecisionChoice::Fixed(lorank_core::Precision::F32);
-    (Candle::new(Device::Cpu, precision, true).unwrap(), Kernels::new(precision, Int8Effect::Unmeasured).unwrap())
+    let kernels = Kernels::new(precision, Int8Effect::Unmeasured, Int8Form::Rows).unwrap();
+    (Candle::new(Device::Cpu, precision, true).unwrap(), kernels)
 }
 
 fn load<B: Backend, T>(files: &Files, backend: &B, load: impl FnOnce(&mut Loader<'_, B>) -> T) -> T {

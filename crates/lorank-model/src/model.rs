@@ -23,7 +23,7 @@ use crate::network::Network;
 use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
-use crate::precision::{ChosenPrecision, Int8Effect};
+use crate::precision::{ChosenPrecision, Int8Effect, Int8Form};
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
@@ -209,7 +209,10 @@ fn load_on(
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
     let is_reference = options.pass == ForwardPass::Reference;
     match device {
-        Device::Cpu if !is_reference => Model::load(Kernels::new(options.precision, int8)?, base, weights, options),
+        Device::Cpu if !is_reference => {
+            let form = Int8Form::of(&base.architecture);
+            Model::load(Kernels::new(options.precision, int8, form)?, base, weights, options)
+        }
         device => Model::load(Candle::new(device, options.precision, is_reference)?, base, weights, options),
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use lorank_core::Precision;
-use lorank_kernels::Isa;
+use lorank_kernels::{Format, Isa};
 
+use crate::config::Architecture;
 use crate::int8_ranking::Int8Ranking;
 
 /// The requested precision: a name, or `auto`.
@@ -39,17 +40,66 @@ pub(crate) enum Int8Effect<'a> {
     Assumed(bool),
 }
 
+/// How int8 rounds the weights and inputs of linear layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Int8Form {
+    /// One scale per output of a layer; a scale and a minimum per row of its input.
+    Rows,
+    /// Rotated, in groups of 64 with scales of their own on both sides. For decoders, whose activations have outliers that
+    /// one scale per row does not survive.
+    Groups,
+}
+
+impl Int8Form {
+    pub(crate) fn of(architecture: &Architecture) -> Self {
+        match architecture {
+            Architecture::Llama(_) => Self::Groups,
+            Architecture::Bert(_) | Architecture::Gte(_) | Architecture::ModernBert(_) => Self::Rows,
+        }
+    }
+
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Rows => Format::Int8,
+            Self::Groups => Format::Int8Groups,
+        }
+    }
+
+    /// The form in words.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Rows => "one scale per row",
+            Self::Groups => "rotated groups of 64 with scales of their own",
+        }
+    }
+
+    /// How int8 is computed, with attention in f32, or in bf16 where the CPU has tiles of it. Change a name with the rounding,
+    /// because measurements count for their arithmetic alone.
+    pub(crate) fn arithmetic(self, isa: Isa) -> &'static str {
+        match (self, isa.has_tiles()) {
+            (Self::Rows, false) => "rows",
+            (Self::Rows, true) => "rows, attention in bf16",
+            (Self::Groups, false) => "rotated groups of 64",
+            (Self::Groups, true) => "rotated groups of 64, attention in bf16",
+        }
+    }
+}
+
 /// The products that a CPU supports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuProducts {
-    /// Whether int8 is faster than everything else.
+    /// Whether int8 is faster than everything else, in the model's form.
     pub(crate) int8: bool,
     pub(crate) bf16: bool,
 }
 
 impl CpuProducts {
-    pub(crate) fn of(isa: Isa) -> Self {
-        Self { int8: isa.is_fast_in_int8(), bf16: isa.has_bf16_products() }
+    pub(crate) fn of(isa: Isa, form: Int8Form) -> Self {
+        let int8 = match form {
+            Int8Form::Rows => isa.is_fast_in_int8(),
+            Int8Form::Groups => isa.is_fast_in_int8_groups(),
+        };
+        Self { int8, bf16: isa.has_bf16_products() }
     }
 }
 
@@ -76,7 +126,10 @@ impl PrecisionChoice {
             Int8Effect::Assumed(holds) => holds,
         };
         if !has.int8 {
-            return self.or(ChosenPrecision::new(Precision::F32, "auto: the CPU has no vector instructions for int8"));
+            return self.or(match has.bf16 {
+                true => ChosenPrecision::new(Precision::Bf16, "auto: bf16 is as fast as int8 on this CPU"),
+                false => ChosenPrecision::new(Precision::F32, "auto: int8 is no faster than f32 on this CPU"),
+            });
         }
         if holds {
             return self.or(ChosenPrecision::new(Precision::Int8, format!("auto: {}", int8.describe())));
@@ -119,9 +172,6 @@ impl Int8Effect<'_> {
         (ranking.is_large_enough() && !ranking.holds()).then(|| self.describe())
     }
 }
-
-/// The warning for int8 on a decoder that was not measured.
-pub(crate) const INT8_OF_DECODERS: &str = "int8 changes the ranking of decoders: a Llama lost 0.018 of nDCG@10 and 15 % of the first ten hits; bf16 lost nothing";
 
 impl From<Precision> for PrecisionChoice {
     fn from(precision: Precision) -> Self {
@@ -173,7 +223,7 @@ mod tests {
         let few = Int8Ranking { n_queries: 9, ..good.clone() };
         check(Measured(&good), true, true, Precision::Int8, "int8 preserves this model's ranking (error 1.0 %");
         check(Measured(&good), true, false, Precision::Int8, "100.0 % of f32's first ten kept");
-        check(Measured(&good), false, false, Precision::F32, "no vector instructions");
+        check(Measured(&good), false, false, Precision::F32, "no faster than f32");
         check(Measured(&bad), true, true, Precision::Bf16, "int8 changes this model's ranking (error 5.0 %");
         check(Measured(&bad), true, false, Precision::F32, "does not support bf16");
         check(Measured(&few), true, false, Precision::F32, "measured on too little (error 1.0 %");
@@ -181,6 +231,8 @@ mod tests {
         check(Unmeasured, true, false, Precision::F32, "`lorank bench --ranking` measures it");
         check(Assumed(true), true, true, Precision::Int8, "");
         check(Assumed(false), true, true, Precision::Bf16, "");
+        check(Measured(&good), false, true, Precision::Bf16, "as fast as int8");
+        check(Unmeasured, false, true, Precision::Bf16, "as fast as int8");
         assert_eq!(PrecisionChoice::Auto.on_gpu(true).precision, Precision::Bf16);
         assert_eq!(PrecisionChoice::Auto.on_gpu(false).precision, Precision::F32);
     }

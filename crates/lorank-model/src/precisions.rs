@@ -9,18 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use lorank_core::{AdapterVersion, Digest, Precision};
 use lorank_kernels::Isa;
 
-use crate::config::Architecture;
 use crate::int8_ranking::{Int8Ranking, Int8Rankings, MeasuredModel, ScoresToCompare};
 use crate::model::{self, BaseModel, ScoringModel};
-use crate::precision::{ChosenPrecision, CpuProducts, INT8_OF_DECODERS, Int8Effect};
+use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect, Int8Form};
 use crate::weights::Weights;
 use crate::{ForwardPass, LoadOptions, ModelError, PrecisionChoice};
-
-/// How int8 is computed: one scale per output of a layer, a scale and a minimum per row of its input; attention in f32, or in
-/// bf16 where the CPU has tiles of it. Change a name with the rounding, because measurements count for their arithmetic alone.
-fn arithmetic() -> &'static str {
-    if Isa::detect().has_tiles() { "rows, attention in bf16" } else { "rows" }
-}
 
 /// The precision of a base model with each of its adapters.
 #[derive(Debug)]
@@ -30,6 +23,8 @@ pub(crate) struct Precisions {
     /// The products of the CPU, if the kernels run on it; otherwise all adapters have the first copy's precision.
     cpu: Option<CpuProducts>,
     rankings: Int8Rankings,
+    /// The form of int8.
+    form: Int8Form,
     base: BaseModel,
     base_digest: Digest,
     options: LoadOptions,
@@ -51,11 +46,13 @@ impl Precisions {
         // The digest is known once the weights are read, and the name nearly always gives the same answer.
         let guess = Int8Effect::Assumed(rankings.may_hold(&base.name));
         let model = model::load(base.clone(), weights, options, guess)?;
+        let form = Int8Form::of(&base.architecture);
         let facts = model.facts();
         let is_fast_on_cpu = facts.device == "cpu" && options.pass == ForwardPass::Fast;
         let mut all = Self {
             first: facts.precision.clone(),
-            cpu: is_fast_on_cpu.then(|| CpuProducts::of(Isa::detect())),
+            cpu: is_fast_on_cpu.then(|| CpuProducts::of(Isa::detect(), form)),
+            form,
             rankings,
             base,
             base_digest: digest(weights)?,
@@ -67,13 +64,22 @@ impl Precisions {
             // It is never scored without an adapter, so it gets the precision that its adapters may have.
             false => all.chosen_for(
                 options.precision,
-                Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, arithmetic())),
+                Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, all.arithmetic())),
             ),
         };
         let is_right = right.precision == all.first.precision;
         all.first = right;
         let model = if is_right { model } else { all.read(weights, all.first.precision)? };
         Ok((all, model))
+    }
+
+    /// The form of int8.
+    pub(crate) fn int8_form(&self) -> Int8Form {
+        self.form
+    }
+
+    fn arithmetic(&self) -> &'static str {
+        self.form.arithmetic(Isa::detect())
     }
 
     pub(crate) fn base_digest(&self) -> Digest {
@@ -117,7 +123,7 @@ impl Precisions {
 
     /// The measurement of the base model with an adapter.
     pub(crate) fn ranking(&self, adapter: Option<Digest>, merged: bool) -> Option<&Int8Ranking> {
-        self.rankings.of(MeasuredModel { base: self.base_digest, adapter, merged, arithmetic: arithmetic() })
+        self.rankings.of(MeasuredModel { base: self.base_digest, adapter, merged, arithmetic: self.arithmetic() })
     }
 
     pub(crate) fn has_fast_int8(&self) -> bool {
@@ -129,7 +135,6 @@ impl Precisions {
         let is_asked = self.cpu.is_some() && self.choice(adapter) == PrecisionChoice::Fixed(Precision::Int8);
         match self.effect(adapter, merged) {
             _ if !is_asked => None,
-            Int8Effect::Unmeasured if self.is_decoder() => Some(INT8_OF_DECODERS.to_owned()),
             effect => effect.warning(),
         }
     }
@@ -137,7 +142,7 @@ impl Precisions {
     /// The measurement that scores of both precisions give.
     pub(crate) fn compare(&self, model: &lorank_core::ModelVersion, queries: &[ScoresToCompare]) -> Int8Ranking {
         let model = lorank_core::ModelVersion { base_model: self.base.name.clone(), ..model.clone() };
-        Int8Ranking::compare(&model, arithmetic(), Isa::detect(), queries)
+        Int8Ranking::compare(&model, self.arithmetic(), Isa::detect(), queries)
     }
 
     /// The copy of the weights in a precision; `None` for the first copy. Loads it if no adapter has it.
@@ -167,9 +172,5 @@ impl Precisions {
         let device = crate::DeviceChoice::Cpu;
         let options = LoadOptions { precision: precision.into(), device, ..self.options.clone() };
         model::load(self.base.clone(), weights, &options, Int8Effect::Unmeasured)
-    }
-
-    fn is_decoder(&self) -> bool {
-        matches!(self.base.architecture, Architecture::Llama(_))
     }
 }

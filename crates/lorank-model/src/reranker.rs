@@ -411,6 +411,11 @@ impl ModelReranker {
         self.precisions.ranking(model.adapter.as_ref().map(|adapter| adapter.digest), model.merged)
     }
 
+    /// How int8 rounds the weights and inputs of linear layers of this base model, in words.
+    pub fn int8_form(&self) -> &'static str {
+        self.precisions.int8_form().describe()
+    }
+
     /// Whether `auto` could select int8: the kernels run on a CPU with vector instructions for it.
     pub fn has_fast_int8(&self) -> bool {
         self.precisions.has_fast_int8()

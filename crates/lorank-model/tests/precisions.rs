@@ -171,3 +171,18 @@ fn int8_of_encoders_keeps_moderate_outliers() {
         check_with_outliers(family, 20.0, Precision::Int8, 0.6);
     }
 }
+
+#[test]
+fn int8_of_decoders_is_close_to_f32() {
+    for family in DECODERS.into_iter().chain(CAUSAL) {
+        check(family, Precision::Int8, 0.1);
+    }
+}
+
+/// With one scale per row, the outlier of 1,000 leaves nothing of the numbers beside it: the errors are above 1.
+#[test]
+fn int8_of_decoders_keeps_large_outliers() {
+    for family in DECODERS.into_iter().chain(CAUSAL) {
+        check_with_outliers(family, 1000.0, Precision::Int8, 0.6);
+    }
+}

@@ -112,6 +112,7 @@ fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
     lines.extend([
         ("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision())),
         ("", reranker.precision_reason().to_owned()),
+        ("int8", format!("{} (`--precision int8`)", reranker.int8_form())),
         ("base model", format!("{} ({}, {n_weights} weights{head}, digest {digest})", base.name, base.architecture)),
         ("score", describe_score(base)),
     ]);
@@ -248,6 +249,7 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
         "precision": reranker.precision().name(),
         "precision_reason": reranker.precision_reason(),
         "int8": measurement(reranker, None),
+        "int8_form": reranker.int8_form(),
         "tokens_max": reranker.tokens_max(),
         "n_bytes": reranker.n_bytes(),
         "adapters": reranker.adapters().into_iter().map(adapter).collect::<Vec<_>>(),

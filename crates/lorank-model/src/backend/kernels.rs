@@ -13,7 +13,7 @@ use lorank_kernels::{
 use super::{Backend, Lookup, Peaks, Storage};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
-use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect};
+use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect, Int8Form};
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 
@@ -43,22 +43,22 @@ pub(crate) struct AttentionPlan<'a> {
 }
 
 impl Kernels {
-    /// Detects the CPU's vector instructions, and chooses the precision by them and by what int8 does to
-    /// the model.
+    /// Detects the CPU's vector instructions, and chooses the precision by them and by what int8, in the model's form, does
+    /// to the model.
     ///
     /// # Errors
     /// [`ModelError::Precision`] for a precision without kernels.
-    pub(crate) fn new(precision: PrecisionChoice, int8: Int8Effect<'_>) -> Result<Self, ModelError> {
+    pub(crate) fn new(precision: PrecisionChoice, int8: Int8Effect<'_>, form: Int8Form) -> Result<Self, ModelError> {
         let isa = Isa::detect();
         for LeftOut { set, why } in Isa::left_out() {
             tracing::warn!("this CPU's `{set}` instructions are not used, because they compute wrong results: {why}");
         }
-        let chosen = precision.on_cpu(int8, CpuProducts::of(isa));
+        let chosen = precision.on_cpu(int8, CpuProducts::of(isa, form));
         let precision = chosen.precision;
         let format = match precision {
             Precision::F32 => Format::F32,
             Precision::Bf16 => Format::Bf16,
-            Precision::Int8 => Format::Int8,
+            Precision::Int8 => form.format(),
             _ => return Err(ModelError::Precision { precision, why: "a CPU supports `f32`, `bf16` and `int8`" }),
         };
         Ok(Self { isa, chosen, format })
@@ -240,7 +240,7 @@ impl Backend for Kernels {
         };
         let numbers = match self.format {
             Format::F32 => attention.run(self.isa),
-            Format::Bf16 | Format::Int8 => attention.run_in_bf16(self.isa),
+            Format::Bf16 | Format::Int8 | Format::Int8Groups => attention.run_in_bf16(self.isa),
         };
         Ok(Rows { numbers, width: q.width })
     }
