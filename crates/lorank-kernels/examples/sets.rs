@@ -1,5 +1,5 @@
 //! The speed of linear layers for each instruction set and number format, on one thread, with the preparation of their rows:
-//! `cargo run -p lorank-kernels --example sets`, in billions of multiplications and additions per second.
+//! `cargo run --release -p lorank-kernels --example sets`, in billions of multiplications and additions per second.
 
 use std::time::Instant;
 

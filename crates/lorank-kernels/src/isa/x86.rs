@@ -71,7 +71,7 @@ impl Set {
 
     /// Whether there are fast products of integers in groups.
     pub(super) fn has_group_products(self) -> bool {
-        true
+        self >= Self::Avx512Vnni
     }
 
     /// Whether there are products of tiles.
