@@ -95,13 +95,14 @@ impl Set {
             match (self, format) {
                 (Self::Avx2, Format::F32 | Format::Bf16) => chains::avx2_f32(n),
                 (Self::Avx2, Format::Int8) => chains::avx2_int8(n),
+                (Self::Avx2, Format::Int8Groups) => return None,
                 #[cfg(target_os = "linux")]
                 (Self::Amx, Format::Bf16) => in_tiles(|| chain_bf16(n)),
                 #[cfg(target_os = "linux")]
                 (Self::Amx, Format::Int8) => in_tiles(|| chain_int8(n)),
                 (Self::Avx512Bf16, Format::Bf16) => chains::avx512_bf16(n),
                 (_, Format::F32) | (Self::Avx512Vnni, Format::Bf16) => chains::avx512_f32(n),
-                (_, Format::Int8) => chains::avx512_int8(n),
+                (_, Format::Int8 | Format::Int8Groups) => chains::avx512_int8(n),
             }
         };
         Some(n)
