@@ -6,7 +6,9 @@
 //! to integers with the group's own scale. The weights are rotated alike when they are packed, so that products do not
 //! change.
 
-use crate::tile::{GROUP, Kernel};
+/// The number of adjacent numbers of a row or of an output that share a scale in
+/// [`Format::Int8Groups`](crate::Format::Int8Groups).
+pub(crate) const GROUP: usize = 64;
 
 /// Random signs of a group's numbers before the rotation: bit `d` is set if number `d` is negated. Without them, the mean of
 /// a group would become one large number.
@@ -94,24 +96,4 @@ fn nearest(x: f32) -> u32 {
     /// Adding this to a number below 2²² leaves the nearest integer in the lowest bits.
     const TO_INTEGER: f32 = 12_582_912.0;
     (x + TO_INTEGER).to_bits()
-}
-
-/// Rounds rows of `width` to integers, `stride` apart, with `n_groups` scales a row.
-#[inline(always)]
-pub(crate) fn quantise_rows<K: Kernel>(
-    rows: &[f32],
-    width: usize,
-    values: &mut [u8],
-    stride: usize,
-    scales: &mut [f32],
-) {
-    let n_groups = width.div_ceil(GROUP);
-    let rows = rows.chunks_exact(width).zip(values.chunks_exact_mut(stride)).zip(scales.chunks_exact_mut(n_groups));
-    for ((row, values), scales) in rows {
-        let groups = values.as_chunks_mut::<GROUP>().0;
-        for (g, (scale, values)) in scales.iter_mut().zip(groups).enumerate() {
-            // SAFETY: the caller runs this where the set's instructions are.
-            *scale = unsafe { K::quantise_group(&group_of(row, g * GROUP), values) };
-        }
-    }
 }

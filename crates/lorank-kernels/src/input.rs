@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::aligned::{Aligned, Number};
-use crate::groups::quantise_rows;
+use crate::groups::{GROUP, group_of};
 use crate::isa::{Computation, dispatch};
 use crate::packed::round_to_bf16;
 use crate::threads::{self, Disjoint};
-use crate::tile::{GROUP, Kernel, ROWS_STEP, row_distance};
+use crate::tile::{Kernel, ROWS_STEP, row_distance};
 use crate::{Format, Isa};
 
 /// Rows of activations, `[n_rows, width]`, prepared once for all linear layers that read them.
@@ -240,7 +240,15 @@ impl Computation for QuantiseGroups<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
-        quantise_rows::<K>(self.rows, self.width, self.values, self.stride, self.scales);
+        let Self { rows, width, values, stride, scales } = self;
+        let rows = rows.chunks_exact(width).zip(values.chunks_exact_mut(stride));
+        for ((row, values), scales) in rows.zip(scales.chunks_exact_mut(width.div_ceil(GROUP))) {
+            let groups = values.as_chunks_mut::<GROUP>().0;
+            for (g, (scale, values)) in scales.iter_mut().zip(groups).enumerate() {
+                // SAFETY: `dispatch` runs this where the instructions are.
+                *scale = unsafe { K::quantise_group(&group_of(row, g * GROUP), values) };
+            }
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use std::ops::{Deref, DerefMut, Range};
 
 use rayon::prelude::*;
 
+use crate::groups::GROUP;
 use crate::input::Form;
 use crate::isa::{Computation, TaskSize, dispatch};
 use crate::packed::{Numbers, padded_depth};
 use crate::threads::{self, Disjoint};
 use crate::tile::{
-    BLOCK_ROWS_MAX, COLUMNS_MAX, DEPTH_BYTES, Entered, GROUP, GroupScaling, Kernel, ROWS_STEP, RowPointers, Scaling,
-    Tile, VECTORS_MAX, tiles,
+    BLOCK_ROWS_MAX, COLUMNS_MAX, DEPTH_BYTES, Entered, GroupScaling, Kernel, ROWS_STEP, RowPointers, Scaling, Tile,
+    VECTORS_MAX, tiles,
 };
 use crate::{Activation, Format, Input, PackedMatrix};
 

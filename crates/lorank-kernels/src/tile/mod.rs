@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use crate::groups;
+use crate::groups::{self, GROUP};
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
@@ -145,12 +145,9 @@ impl GroupScaling {
     }
 }
 
-/// The number of adjacent numbers of a row or of an output that share a scale in
-/// [`Format::Int8Groups`](crate::Format::Int8Groups).
-pub(crate) const GROUP: usize = DEPTH_BYTES;
-
 /// The depth of numbers in bf16 and of integers is padded to a multiple of this, in bytes.
 pub(crate) const DEPTH_BYTES: usize = 64;
+const _: () = assert!(GROUP == DEPTH_BYTES, "no group ends in padding");
 /// Room is made for a multiple of this many rows of numbers in bf16 and of integers.
 pub(crate) const ROWS_STEP: usize = 16;
 /// The distance between prepared rows of `n_bytes`: whole cache lines, and an odd number of them, because tile instructions read 16
