@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// A pool for each worker, of one thread if there are several: a pass that waited for another one's operations would hold the memory of two.
+/// A pool for each worker, of one thread if there are several: a pass that waited for another one's operations would hold
+/// the memory of two.
 #[derive(Debug)]
 pub(crate) struct Workers {
     pools: Vec<ThreadPool>,

@@ -187,8 +187,8 @@ pub(crate) const BLOCK_ROWS_MAX: usize = 48;
 ///
 /// # Safety
 /// Callers treat the tile as initialized afterwards, so an implementation must write all `M * V * LANES`
-/// elements of it (of [`int8`](Self::int8) and [`int8_groups`](Self::int8_groups), `n_rows * V * LANES`), and nothing outside; [`transpose`](Self::transpose)
-/// must write all 64 elements.
+/// elements of it (of [`int8`](Self::int8) and [`int8_groups`](Self::int8_groups), `n_rows * V * LANES`), and nothing
+/// outside; [`transpose`](Self::transpose) must write all 64 elements.
 ///
 /// The caller of each function must guarantee that it runs on a CPU with the set's instructions, inside a function that
 /// enables them; that `a` has `M` readable rows and `panel` is readable, both as deep as the other arguments specify;
