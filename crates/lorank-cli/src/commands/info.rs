@@ -112,7 +112,12 @@ fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
     lines.extend([
         ("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision())),
         ("", reranker.precision_reason().to_owned()),
-        ("int8", format!("{} (`--precision int8`)", reranker.int8_form())),
+    ]);
+    // A GPU has no int8.
+    lines.extend(
+        (reranker.device() == "cpu").then(|| ("int8", format!("{} (`--precision int8`)", reranker.int8_form()))),
+    );
+    lines.extend([
         ("base model", format!("{} ({}, {n_weights} weights{head}, digest {digest})", base.name, base.architecture)),
         ("score", describe_score(base)),
     ]);

@@ -66,7 +66,7 @@ impl Candle {
                 return refused("this GPU has no bf16 support; use `f32` or `auto`");
             }
             Precision::Bf16 => DType::BF16,
-            _ => return refused("a GPU supports `bf16` and `f32`; use one of them or `auto`"),
+            _ => return refused("candle supports `bf16` and `f32`; use one of them or `auto`"),
         };
         Ok(Self { device, chosen, dtype })
     }

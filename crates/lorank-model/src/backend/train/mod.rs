@@ -61,7 +61,9 @@ impl Train {
     pub(crate) fn new(precision: PrecisionChoice) -> Result<Self, ModelError> {
         match precision {
             PrecisionChoice::Auto | PrecisionChoice::Fixed(Precision::F32) => Ok(Self { isa: Isa::detect() }),
-            PrecisionChoice::Fixed(precision) => Err(ModelError::Precision { precision, why: "training uses f32" }),
+            PrecisionChoice::Fixed(precision) => {
+                Err(ModelError::Precision { precision, why: "training uses f32 on a CPU" })
+            }
         }
     }
 
