@@ -140,7 +140,11 @@ proptest! {
         };
         let (x, w) = (scaled(n * n_in, seed, x_exponent), scaled(n_out * n_in, seed ^ 1, w_exponent));
         let largest = |of: &[f32]| of.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
-        let allowed = 1e-6 * f64::from(largest(&x)) * f64::from(largest(&w)) * n_in as f64;
+        let sum = f64::from(largest(&x)) * f64::from(largest(&w)) * n_in as f64;
+        let allowed = 1e-6 * sum;
+        // A group's sum of integers is at most 64 * 127 * 127. Where that many times a factor or the result are beyond
+        // f32's range, one set's separate product overflows and another's fused one does not yet.
+        let may_overflow = 64.0 * 127.0 * 127.0 * sum.max(largest(&x).max(largest(&w)).into()) > f64::from(f32::MAX);
         let run = |isa| {
             let input = Input::new(&x, n_in, Format::Int8Groups, isa);
             let matrix = pack(Format::Int8Groups, isa, n_out, n_in, &w);
@@ -150,7 +154,8 @@ proptest! {
         for isa in Isa::available() {
             for (ours, expected) in run(isa).into_iter().zip(&plain) {
                 let is_close = (f64::from(ours) - f64::from(*expected)).abs() <= allowed;
-                prop_assert!(is_close || ours.is_finite() == expected.is_finite() && !ours.is_finite(),
+                let both_finite = ours.is_finite() && expected.is_finite();
+                prop_assert!(is_close || may_overflow && !both_finite,
                     "{isa}: {ours}, not {expected} (within {allowed})");
             }
         }
