@@ -1,0 +1,138 @@
+//! Why the GPU or an operation on it failed.
+
+use std::path::PathBuf;
+
+/// An error of the GPU, or of the host in its place. Each message is one line that tells what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CudaError {
+    /// The driver's library is not installed.
+    #[error("no NVIDIA driver: the library `{library}` was not found ({tried}); install the driver, or use the CPU")]
+    NoDriver {
+        /// The file name.
+        library: String,
+        /// What was tried, for people.
+        tried: Tried,
+    },
+    /// The driver is older than the oldest one that works.
+    #[error(
+        "the NVIDIA driver supports CUDA {found}, but at least {needed} is needed; update the driver, or use the CPU"
+    )]
+    DriverTooOld {
+        /// The newest version of CUDA that it supports.
+        found: String,
+        /// The oldest one that works.
+        needed: String,
+    },
+    /// There is no GPU of this number.
+    #[error("there is no GPU `cuda:{ordinal}`: the driver finds {n_devices}")]
+    NoDevice {
+        /// The number asked for, from 0.
+        ordinal: usize,
+        /// How many there are.
+        n_devices: usize,
+    },
+    /// The GPU is older than the oldest one that works.
+    #[error(
+        "`{name}` has compute capability {major}.{minor}, but at least 8.0 (Ampere, 2020) is needed; use another GPU, \
+         or the CPU"
+    )]
+    ComputeCapability {
+        /// The GPU's name.
+        name: String,
+        /// The first number of its compute capability.
+        major: i32,
+        /// The second one.
+        minor: i32,
+    },
+    /// A library of CUDA's toolkit is missing.
+    #[error(
+        "the library `{library}` was not found ({tried}); install it from the CUDA toolkit, or with \
+         `pip install {package}`"
+    )]
+    LibraryNotFound {
+        /// Its name.
+        library: String,
+        /// What was tried, for people.
+        tried: Tried,
+        /// The package of PyPI that has it.
+        package: &'static str,
+    },
+    /// The device's memory does not suffice for weights or for the arena.
+    #[error(
+        "not enough GPU memory for {purpose}: {needed} bytes needed, {free} free; use a smaller model or batch budget"
+    )]
+    OutOfMemory {
+        /// What the memory was for.
+        purpose: &'static str,
+        /// In bytes.
+        needed: usize,
+        /// In bytes.
+        free: usize,
+    },
+    /// A batch does not fit into the arena.
+    #[error("the batch does not fit into the GPU memory reserved for it: {needed} bytes needed, {free} of {size} free")]
+    ArenaFull {
+        /// In bytes.
+        needed: usize,
+        /// The largest free piece, in bytes.
+        free: usize,
+        /// The size of the arena, in bytes.
+        size: usize,
+    },
+    /// A call of the driver, of cublasLt or of NVRTC failed.
+    #[error("the GPU failed: {call}: {why}")]
+    Failed {
+        /// What was called.
+        call: &'static str,
+        /// The library's name for the error.
+        why: String,
+    },
+    /// The kernels do not compile, which is a bug or a broken NVRTC.
+    #[error("the GPU kernels do not compile for `{architecture}`: {first_line}")]
+    Compile {
+        /// As `sm_90`.
+        architecture: String,
+        /// The first error in NVRTC's log.
+        first_line: String,
+    },
+}
+
+/// The names and folders in which a library was looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// File names, looked for in the system's folders.
+    pub names: Vec<String>,
+    /// Other folders.
+    pub folders: Vec<PathBuf>,
+}
+
+impl std::fmt::Display for Tried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "tried {}", self.names.join(", "))?;
+        let folders: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        if folders.is_empty() { Ok(()) } else { write!(f, "; also in {}", folders.join(", ")) }
+    }
+}
+
+impl CudaError {
+    /// Whether a smaller batch may succeed.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::OutOfMemory { .. } | Self::ArenaFull { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_one_line_and_name_what_was_tried() {
+        let tried = Tried { names: vec!["libx.so.12".to_owned()], folders: vec![PathBuf::from("/a/nvidia/x/lib")] };
+        let error = CudaError::LibraryNotFound { library: "x".to_owned(), tried, package: "nvidia-x-cu12" };
+        let expected = "the library `x` was not found (tried libx.so.12; also in /a/nvidia/x/lib); install it from the \
+                        CUDA toolkit, or with `pip install nvidia-x-cu12`";
+        assert_eq!(error.to_string(), expected);
+        assert!(!error.is_out_of_memory());
+    }
+}
