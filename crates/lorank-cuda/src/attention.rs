@@ -77,6 +77,9 @@ impl Span {
 /// The rows of queries that a block of threads works on.
 pub(crate) const TILE_ROWS: usize = 64;
 
+/// Sums of two positions or windows below it do not overflow 32 bits.
+pub(crate) const SPAN_TOKENS_MAX: usize = 1 << 30;
+
 /// The words of a tile on the device.
 pub(crate) const TILE_WORDS: usize = 8;
 
@@ -116,6 +119,7 @@ pub(crate) fn tiles(spans: &[Span]) -> Vec<u32> {
         assert_eq!(queries.start, next, "the spans cover the queries in order");
         assert!([queries, prefix, own].iter().all(|range| range.start <= range.end), "no range is reversed");
         assert!(first_position + queries.len() <= span.n_keys(), "a query has a key at its position");
+        assert!(span.n_keys() < SPAN_TOKENS_MAX, "a sequence has less than {SPAN_TOKENS_MAX} tokens");
         next = queries.end;
         for start in queries.clone().step_by(TILE_ROWS) {
             let n = TILE_ROWS.min(queries.end - start);

@@ -1,14 +1,14 @@
 //! The formats in which numbers are stored on a device, and their rounding.
 
-/// How a number is stored.
+/// How a number is stored. The kernels know the formats by their numbers here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// IEEE 754 single precision.
-    F32,
+    F32 = 0,
     /// The upper half of an `F32`: 8 bits of exponent, 8 of significand.
-    Bf16,
+    Bf16 = 1,
     /// 4 bits of exponent, 4 of significand, up to 448, without infinities (FP8, arXiv 2209.05433).
-    E4m3,
+    E4m3 = 2,
 }
 
 /// The largest number in [`Format::E4m3`].

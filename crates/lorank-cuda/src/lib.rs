@@ -30,14 +30,22 @@
 //! # Ok::<(), lorank_cuda::CudaError>(())
 //! ```
 
+// The comparison of devices is also a part of an integration test, which names this crate.
+#[cfg(test)]
+extern crate self as lorank_cuda;
+
 mod attention;
 mod error;
 mod format;
 mod host;
+#[cfg(test)]
+mod launch;
 mod memory;
 mod op;
 mod ops;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 pub use attention::{AttentionShape, Mask, Span, Spans};
 pub use error::{CudaError, Tried};

@@ -176,19 +176,19 @@ pub enum Op<'a> {
     },
 }
 
-/// A function of a number.
+/// A function of a number. The kernels know the functions by their numbers here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x * Φ(x)` with the normal distribution Φ (arXiv 1606.08415).
-    Gelu,
+    Gelu = 0,
     /// Its approximation by the hyperbolic tangent.
-    GeluTanh,
+    GeluTanh = 1,
     /// `x / (1 + exp(-x))` (arXiv 1702.03118).
-    Silu,
+    Silu = 2,
     /// `max(x, 0)`.
-    Relu,
+    Relu = 3,
     /// The hyperbolic tangent.
-    Tanh,
+    Tanh = 4,
 }
 
 /// The most tables of [`Op::Embed`].

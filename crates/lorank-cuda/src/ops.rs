@@ -139,8 +139,8 @@ pub trait Ops: fmt::Debug + Send + Sync + 'static + sealed::Memory {
     /// [`CudaError::ArenaFull`], [`CudaError::Failed`]
     ///
     /// # Panics
-    /// If the spans' queries do not follow each other from 0, a range is reversed, or a query has no key at its
-    /// position.
+    /// If the spans' queries do not follow each other from 0, a range is reversed, a sequence has 2^30 tokens or more,
+    /// or a query has no key at its position.
     fn spans(&self, spans: &[Span]) -> Result<Spans, CudaError> {
         let tiles = self.indices(&tiles(spans))?;
         let ends = |span: &Span| [&span.prefix, &span.own].map(|keys| if keys.is_empty() { 0 } else { keys.end });

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Format;
-use crate::memory::{Block, DeviceId};
+use crate::memory::{Block, DeviceId, Region};
 
 /// A matrix in a device's memory, row by row: activations, weights, an embedding table. Views are made without copying,
 /// and the memory lives as long as its last view.
@@ -183,8 +183,14 @@ impl Rows {
         self.block.region.device
     }
 
-    pub(crate) fn block(&self) -> &Block {
-        &self.block
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.block.region
+    }
+
+    /// The first byte within the region.
+    #[cfg(test)]
+    pub(crate) fn first_byte(&self) -> usize {
+        self.block.start + self.first * self.format.n_bytes()
     }
 
     /// The bytes of a row within the block's region.
@@ -281,6 +287,16 @@ pub struct Quantized {
 }
 
 impl Quantized {
+    /// The numbers, without their scales: `[n_rows, width]`, in `E4m3`.
+    pub fn numbers(&self) -> &Rows {
+        &self.numbers
+    }
+
+    /// `[n_rows, 1]`, in `F32`.
+    pub fn scales(&self) -> &Rows {
+        &self.scales
+    }
+
     /// The number of rows.
     pub fn n_rows(&self) -> usize {
         self.numbers.n_rows()

@@ -288,7 +288,7 @@ proptest! {
             let (x, values) = filled(&host, [n, n_heads * head_dim], format, seed);
             let angles: Vec<f32> = numbers(11 * half, seed ^ 1);
             let (table, _) = filled(&host, [11, head_dim], Format::F32, 0);
-            let each = |angles: &[f32], function: fn(f32) -> f32| angles.iter().map(|a| function(*a)).collect::<Vec<_>>();
+            let each = |angles: &[f32], f: fn(f32) -> f32| angles.iter().map(|a| f(*a)).collect::<Vec<_>>();
             let row = |angles: &[f32]| [each(angles, f32::cos), each(angles, f32::sin)].concat();
             host.write(&table, &angles.chunks(half).flat_map(row).collect::<Vec<_>>()).unwrap();
             let positions: Vec<u32> = (0..n as u32).map(|i| (i * 3 + seed as u32 % 5) % 11).collect();

@@ -51,7 +51,7 @@ impl sealed::Memory for Host {
         if to.is_empty() {
             return Ok(());
         }
-        let mut region = to.block().region.host();
+        let mut region = to.region().host();
         for (row, bytes) in bytes.chunks_exact(to.width() * to.format().n_bytes()).enumerate() {
             region[to.bytes_of_row(row)].copy_from_slice(bytes);
         }
@@ -62,7 +62,7 @@ impl sealed::Memory for Host {
         assert!(from.device() == self.device, "the memory belongs to another device");
         let mut bytes = Vec::with_capacity(from.n_bytes());
         if !from.is_empty() {
-            let region = from.block().region.host();
+            let region = from.region().host();
             (0..from.n_rows()).for_each(|row| bytes.extend_from_slice(&region[from.bytes_of_row(row)]));
         }
         Ok(bytes)
