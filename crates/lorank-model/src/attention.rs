@@ -25,6 +25,8 @@ impl AttentionShape {
 /// Sines and cosines of rotary positions (arXiv 2104.09864).
 #[derive(Debug, Clone)]
 pub(crate) struct Angles {
+    /// head_dim / 2
+    pub(crate) n_pairs: usize,
     /// [n_positions, head_dim / 2]
     pub(crate) cos: Vec<f32>,
     /// [n_positions, head_dim / 2]
@@ -36,7 +38,7 @@ impl Angles {
     pub(crate) fn new(frequencies: &[f32], n_positions: usize) -> Self {
         let angles = (0..n_positions).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
         let (cos, sin) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
-        Self { cos, sin }
+        Self { n_pairs: frequencies.len(), cos, sin }
     }
 }
 

@@ -230,7 +230,7 @@ impl<B: Backend> Layer<B> {
         &self,
         x: B::Rows,
         pass: &Pass<'_, B>,
-        attention: &PassAttention<'_, B>,
+        attention: &PassAttention<B>,
         activation: Activation,
         is_last: bool,
     ) -> Result<B::Rows, B::Error> {

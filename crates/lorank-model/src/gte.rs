@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use lorank_kernels::{Activation, Mask};
 
 use crate::ModelError;
-use crate::attention::{Angles, AttentionShape};
+use crate::attention::AttentionShape;
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
 use crate::config::GteSettings;
@@ -19,6 +19,7 @@ use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
 use crate::pass::{Attended, Norms, Pass, PassAttention, Stage};
 use crate::rope::frequencies;
+use crate::rotary::RotaryTable;
 use crate::weights::Prefix;
 
 /// `NewForSequenceClassification.classifier`.
@@ -31,8 +32,7 @@ pub(crate) const PREFIX: Prefix = Prefix { prefix: "new.", names: &["embeddings.
 #[derive(Debug)]
 pub(crate) struct Gte<B: Backend> {
     attention: AttentionShape,
-    /// One frequency per pair of dimensions, in radians per position. [head_dim / 2]
-    frequencies: Vec<f32>,
+    rotary: RotaryTable<B>,
     hidden: usize,
     /// [vocab, hidden]
     words: Table<B>,
@@ -71,7 +71,7 @@ impl<B: Backend> Gte<B> {
         let types = (n_types > 0).then(|| from.embeddings("new.embeddings.token_type_embeddings", [n_types, hidden]));
         Ok(Self {
             attention: AttentionShape { n_heads, n_kv_heads: n_heads, head_dim, mask: Mask::NONE },
-            frequencies: frequencies(settings.rope_theta, head_dim, &settings.rope),
+            rotary: RotaryTable::new(frequencies(settings.rope_theta, head_dim, &settings.rope)),
             hidden,
             words,
             types: types.transpose()?,
@@ -92,8 +92,7 @@ impl<B: Backend> Gte<B> {
 
     /// The pooled states for the head: [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
-        let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
-        let attention = pass.plan_attention(&self.attention, Some(&angles))?;
+        let attention = pass.plan_attention(&self.attention, Some(&self.rotary))?;
         let types = self.types.as_ref().map(|types| (types, &*pass.pack.type_ids));
         let tables: Vec<_> = [(&self.words, &*pass.pack.ids)].into_iter().chain(types).collect();
         let sum = pass.look_up(&tables, self.hidden)?;
@@ -142,7 +141,7 @@ impl<B: Backend> Layer<B> {
         &self,
         x: B::Rows,
         pass: &Pass<'_, B>,
-        attention: &PassAttention<'_, B>,
+        attention: &PassAttention<B>,
         is_last: bool,
     ) -> Result<B::Rows, B::Error> {
         let Attended { mixed, x, adapters } = match &self.projections {

@@ -76,6 +76,7 @@ mod precisions;
 mod prompt;
 mod reranker;
 mod rope;
+mod rotary;
 mod score_activation;
 mod score_tokens;
 mod scoring;

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use lorank_kernels::{Activation, Mask};
 
 use crate::ModelError;
-use crate::attention::{Angles, AttentionShape};
+use crate::attention::AttentionShape;
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
 use crate::config::{Direction, LlamaSettings, LlamaVariant, StatePooling};
@@ -24,6 +24,7 @@ use crate::loader::{Bias, Loader};
 use crate::norm::{HeadNorm, Norm};
 use crate::pass::{Attended, Norms, Pass, PassAttention, Stage};
 use crate::rope::frequencies;
+use crate::rotary::RotaryTable;
 
 /// `LlamaForSequenceClassification.score`: no bias.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None };
@@ -43,8 +44,7 @@ pub(crate) struct Llama<B: Backend> {
     activation: Activation,
     layers: Vec<Layer<B>>,
     norm: Norm<B>,
-    /// One frequency per pair of dimensions, in radians per position. [head_dim / 2]
-    frequencies: Vec<f32>,
+    rotary: RotaryTable<B>,
 }
 
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl<B: Backend> Llama<B> {
             activation: settings.activation,
             layers,
             norm,
-            frequencies,
+            rotary: RotaryTable::new(frequencies),
         })
     }
 
@@ -108,8 +108,7 @@ impl<B: Backend> Llama<B> {
 
     /// The hidden states for the head: [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
-        let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
-        let plan = |shape| pass.plan_attention(shape, Some(&angles));
+        let plan = |shape| pass.plan_attention(shape, Some(&self.rotary));
         let attentions = self.attentions.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
         let mut x = pass.look_up(&[(&self.embeddings, &*pass.pack.ids)], self.hidden)?;
         if let Some(factor) = self.embedding_scale {
@@ -170,7 +169,7 @@ impl<B: Backend> Layer<B> {
         &self,
         x: B::Rows,
         pass: &Pass<'_, B>,
-        attention: &PassAttention<'_, B>,
+        attention: &PassAttention<B>,
         activation: Activation,
         scored_only: bool,
     ) -> Result<B::Rows, B::Error> {

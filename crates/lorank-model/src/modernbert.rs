@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use lorank_kernels::{Activation, Mask};
 
 use crate::ModelError;
-use crate::attention::{Angles, AttentionShape};
+use crate::attention::AttentionShape;
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
 use crate::config::{ModernBertSettings, RopeScaling};
@@ -20,6 +20,7 @@ use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
 use crate::pass::{Attended, Pass, PassAttention, Stage};
 use crate::rope::frequencies;
+use crate::rotary::RotaryTable;
 use crate::weights::Prefix;
 
 /// `ModernBertForSequenceClassification.classifier`.
@@ -35,8 +36,8 @@ pub(crate) const PREFIX: Prefix = Prefix { prefix: "model.", names: &["embedding
 pub(crate) struct ModernBert<B: Backend> {
     hidden: usize,
     pooling: Pooling,
-    global: Reach,
-    local: Reach,
+    global: Reach<B>,
+    local: Reach<B>,
     /// [vocab, hidden]
     words: Table<B>,
     words_norm: Norm<B>,
@@ -49,10 +50,9 @@ pub(crate) struct ModernBert<B: Backend> {
 
 /// Global or local attention: the tokens that it reaches, and its rotary positions.
 #[derive(Debug)]
-struct Reach {
+struct Reach<B: Backend> {
     shape: AttentionShape,
-    /// One frequency per pair of dimensions, in radians per position. [head_dim / 2]
-    frequencies: Vec<f32>,
+    rotary: RotaryTable<B>,
 }
 
 #[derive(Debug)]
@@ -116,9 +116,8 @@ impl<B: Backend> ModernBert<B> {
 
     /// The final hidden states: [n_entries, hidden] of the first tokens, or [n_tokens, hidden] if all are pooled.
     fn states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
-        let angles = [&self.global, &self.local].map(|reach| Angles::new(&reach.frequencies, pass.pack.n_positions()));
-        let global = pass.plan_attention(&self.global.shape, Some(&angles[0]))?;
-        let local = pass.plan_attention(&self.local.shape, Some(&angles[1]))?;
+        let global = pass.plan_attention(&self.global.shape, Some(&self.global.rotary))?;
+        let local = pass.plan_attention(&self.local.shape, Some(&self.local.rotary))?;
         let words = pass.look_up(&[(&self.words, &*pass.pack.ids)], self.hidden)?;
         let mut x = pass.norm(&self.words_norm, Cow::Owned(words), &pass.adapters)?;
         let n_whole = self.layers.len() - usize::from(self.pooling == Pooling::First);
@@ -132,14 +131,14 @@ impl<B: Backend> ModernBert<B> {
     }
 }
 
-impl Reach {
+impl<B: Backend> Reach<B> {
     fn new(settings: &ModernBertSettings, theta: f32, window: Option<usize>) -> Self {
         let n_heads = settings.num_attention_heads;
         let head_dim = settings.hidden_size / n_heads;
         let mask = Mask { is_causal: false, window };
         Self {
             shape: AttentionShape { n_heads, n_kv_heads: n_heads, head_dim, mask },
-            frequencies: frequencies(theta, head_dim, &RopeScaling::None),
+            rotary: RotaryTable::new(frequencies(theta, head_dim, &RopeScaling::None)),
         }
     }
 }
@@ -170,7 +169,7 @@ impl<B: Backend> Layer<B> {
         &self,
         x: B::Rows,
         pass: &Pass<'_, B>,
-        attention: &PassAttention<'_, B>,
+        attention: &PassAttention<B>,
         scored_only: bool,
     ) -> Result<B::Rows, B::Error> {
         let Attended { mixed, x, adapters } =

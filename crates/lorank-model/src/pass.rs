@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use lorank_kernels::Span;
 
-use crate::attention::{Angles, AttentionShape};
+use crate::attention::AttentionShape;
 use crate::backend::Backend;
 use crate::backend::linear::{AdapterRows, Epilogue, Linear};
 use crate::embedding::{self, Table};
 use crate::norm::{HeadNorm, Norm};
 use crate::pack::Pack;
+use crate::rotary::RotaryTable;
 
 /// The state of a forward pass over a pack.
 pub(crate) struct Pass<'a, B: Backend> {
@@ -28,14 +29,14 @@ pub(crate) struct Pass<'a, B: Backend> {
 }
 
 /// The attention plans of a pass: for all rows, and for the scored rows in the last layer.
-pub(crate) struct PassAttention<'a, B: Backend> {
-    all: PlanOfSpans<'a, B>,
-    scored: PlanOfSpans<'a, B>,
+pub(crate) struct PassAttention<B: Backend> {
+    all: PlanOfSpans<B>,
+    scored: PlanOfSpans<B>,
 }
 
 /// A plan with the number of its multiply-adds.
-struct PlanOfSpans<'a, B: Backend> {
-    plan: B::AttentionPlan<'a>,
+struct PlanOfSpans<B: Backend> {
+    plan: B::AttentionPlan,
     n_products: u64,
 }
 
@@ -203,15 +204,16 @@ impl<'a, B: Backend> Pass<'a, B> {
     }
 
     /// Lays out the pack's sequences for attention.
-    pub(crate) fn plan_attention<'t>(
+    pub(crate) fn plan_attention(
         &self,
         shape: &AttentionShape,
-        angles: Option<&'t Angles>,
-    ) -> Result<PassAttention<'t, B>, B::Error> {
+        rotary: Option<&RotaryTable<B>>,
+    ) -> Result<PassAttention<B>, B::Error> {
         self.time(Stage::Attention, || {
+            let rotary = rotary.map(|table| table.get(self.backend, self.pack.n_positions())).transpose()?;
             let plan = |spans: Vec<Span>| {
                 let n_products = shape.n_products(&spans);
-                Ok(PlanOfSpans { plan: self.backend.attention_plan(shape, spans, angles)?, n_products })
+                Ok(PlanOfSpans { plan: self.backend.attention_plan(shape, spans, rotary.as_ref())?, n_products })
             };
             Ok(PassAttention { all: plan(self.pack.spans())?, scored: plan(self.pack.scored_spans())? })
         })
@@ -222,7 +224,7 @@ impl<'a, B: Backend> Pass<'a, B> {
     /// Returns all rows, or in the last layer the scored rows only, because nothing reads the others.
     pub(crate) fn attention(
         &self,
-        attention: &PassAttention<'_, B>,
+        attention: &PassAttention<B>,
         [q, k, v]: [&Linear<B>; 3],
         x: B::Rows,
         norms: Norms<'_, B>,
@@ -250,7 +252,7 @@ impl<'a, B: Backend> Pass<'a, B> {
 
     fn mixed(
         &self,
-        PlanOfSpans { plan, n_products }: &PlanOfSpans<'_, B>,
+        PlanOfSpans { plan, n_products }: &PlanOfSpans<B>,
         qkv: [&B::Rows; 3],
     ) -> Result<B::Rows, B::Error> {
         self.attention_products.update(|n| n + n_products);
@@ -276,7 +278,7 @@ impl<'a, B: Backend> Pass<'a, B> {
     /// Returns all rows, or the scored rows only.
     pub(crate) fn joint_attention(
         &self,
-        attention: &PassAttention<'_, B>,
+        attention: &PassAttention<B>,
         qkv: &Linear<B>,
         x: B::Rows,
         norm: Option<&Norm<B>>,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
 
 use lorank_core::Precision;
 use lorank_kernels::{
@@ -36,10 +37,10 @@ pub(crate) struct Rows {
 
 /// Attention needs no layout: the kernels accept sequences of any lengths.
 #[derive(Debug)]
-pub(crate) struct AttentionPlan<'a> {
+pub(crate) struct AttentionPlan {
     shape: AttentionShape,
     spans: Vec<Span>,
-    angles: Option<&'a Angles>,
+    angles: Option<Arc<Angles>>,
 }
 
 impl Kernels {
@@ -97,7 +98,8 @@ impl Backend for Kernels {
     type Matrix = PackedMatrix;
     type Vector = Vec<f32>;
     type Embeddings = Table;
-    type AttentionPlan<'a> = AttentionPlan<'a>;
+    type Rotary = Angles;
+    type AttentionPlan = AttentionPlan;
     type Error = Infallible;
 
     /// With passes in parallel, no thread waits for another one between two layers.
@@ -216,16 +218,20 @@ impl Backend for Kernels {
         Ok(gate)
     }
 
-    fn attention_plan<'a>(
+    fn rotary(&self, angles: Angles) -> Result<Angles, Infallible> {
+        Ok(angles)
+    }
+
+    fn attention_plan(
         &self,
         shape: &AttentionShape,
         spans: Vec<Span>,
-        angles: Option<&'a Angles>,
-    ) -> Result<AttentionPlan<'a>, Infallible> {
-        Ok(AttentionPlan { shape: *shape, spans, angles })
+        rotary: Option<&Arc<Angles>>,
+    ) -> Result<AttentionPlan, Infallible> {
+        Ok(AttentionPlan { shape: *shape, spans, angles: rotary.cloned() })
     }
 
-    fn attention(&self, plan: &AttentionPlan<'_>, [q, k, v]: [&Rows; 3]) -> Result<Rows, Infallible> {
+    fn attention(&self, plan: &AttentionPlan, [q, k, v]: [&Rows; 3]) -> Result<Rows, Infallible> {
         let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = plan.shape;
         let attention = Attention {
             q: &q.numbers,
@@ -235,7 +241,7 @@ impl Backend for Kernels {
             n_kv_heads,
             head_dim,
             mask,
-            rotary: plan.angles.map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
+            rotary: plan.angles.as_ref().map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
             spans: &plan.spans,
         };
         let numbers = match self.format {

@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
 
 use lorank_kernels::{Activation, Span};
 
@@ -42,8 +43,10 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     type Vector: fmt::Debug + Send + Sync;
     /// An embedding table, [n_rows, width].
     type Embeddings: fmt::Debug + Send + Sync;
+    /// Sines and cosines of rotary positions.
+    type Rotary: fmt::Debug + Send + Sync;
     /// The sequences of a pass, laid out once for the attention of every layer.
-    type AttentionPlan<'a>;
+    type AttentionPlan;
     /// Why an operation failed.
     type Error: std::error::Error + Send + Sync + 'static;
 
@@ -135,18 +138,21 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// `activation(gate) * up` (SwiGLU and GeGLU, arXiv 2002.05202). Arguments and result: [n, width].
     fn gated(&self, gate: Self::Rows, up: &Self::Rows, activation: Activation) -> Result<Self::Rows, Self::Error>;
 
-    /// Lays out the sequences of a pass; with `angles`, attention applies rotary positions to queries and keys.
-    fn attention_plan<'a>(
+    /// Lays out rotary positions for the passes that follow.
+    fn rotary(&self, angles: Angles) -> Result<Self::Rotary, Self::Error>;
+
+    /// Lays out the sequences of a pass; with `rotary`, attention applies rotary positions to queries and keys.
+    fn attention_plan(
         &self,
         shape: &AttentionShape,
         spans: Vec<Span>,
-        angles: Option<&'a Angles>,
-    ) -> Result<Self::AttentionPlan<'a>, Self::Error>;
+        rotary: Option<&Arc<Self::Rotary>>,
+    ) -> Result<Self::AttentionPlan, Self::Error>;
 
     /// Attention within each sequence of the plan.
     ///
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
-    fn attention(&self, plan: &Self::AttentionPlan<'_>, qkv: [&Self::Rows; 3]) -> Result<Self::Rows, Self::Error>;
+    fn attention(&self, plan: &Self::AttentionPlan, qkv: [&Self::Rows; 3]) -> Result<Self::Rows, Self::Error>;
 
     /// The rows at these indices, in their order: [indices.len(), width].
     fn gather(&self, rows: &Self::Rows, indices: &[usize]) -> Result<Self::Rows, Self::Error>;

@@ -1,34 +1,36 @@
 //! Attention with candle: a single sequence directly, several in padded batches.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
-use candle_nn::rotary_emb::rope;
 use lorank_kernels::{Mask, Span};
 
 use super::padded::Padded;
-use crate::attention::{Angles, AttentionShape};
+use super::rotary::Rotary;
+use crate::attention::AttentionShape;
 
 /// The sequences of a pass.
-pub(crate) struct AttentionPlan<'a> {
+pub(crate) struct AttentionPlan {
     shape: AttentionShape,
-    layout: Layout<'a>,
+    layout: Layout,
 }
 
-enum Layout<'a> {
-    Single { span: Span, angles: Option<&'a Angles> },
+enum Layout {
+    Single { span: Span, rotary: Option<Arc<Rotary>> },
     Padded(Padded),
 }
 
-impl<'a> AttentionPlan<'a> {
+impl AttentionPlan {
     pub(super) fn new(
         shape: AttentionShape,
         spans: Vec<Span>,
-        angles: Option<&'a Angles>,
+        rotary: Option<&Arc<Rotary>>,
         device: &Device,
     ) -> Result<Self> {
         let layout = match <[Span; 1]>::try_from(spans) {
-            Ok([span]) => Layout::Single { span, angles },
-            Err(spans) => Layout::Padded(Padded::new(&spans, &shape, angles, device)?),
+            Ok([span]) => Layout::Single { span, rotary: rotary.cloned() },
+            Err(spans) => Layout::Padded(Padded::new(&spans, &shape, rotary.map(|rotary| &**rotary), device)?),
         };
         Ok(Self { shape, layout })
     }
@@ -41,7 +43,7 @@ impl<'a> AttentionPlan<'a> {
         let [q, k, v] = rows.map(|rows| rows.to_dtype(DType::F32));
         let (q, k, v) = (q?, k?, v?);
         let mixed = match &self.layout {
-            Layout::Single { span, angles } => attend_one(&self.shape, [&q, &k, &v], span, *angles)?,
+            Layout::Single { span, rotary } => attend_one(&self.shape, [&q, &k, &v], span, rotary.as_deref())?,
             Layout::Padded(padded) => padded.attend(&self.shape, [&q, &k, &v])?,
         };
         mixed.to_dtype(rows[0].dtype())
@@ -49,7 +51,7 @@ impl<'a> AttentionPlan<'a> {
 }
 
 /// One sequence: [n_queries, n_heads * head_dim].
-fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, angles: Option<&Angles>) -> Result<Tensor> {
+fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, rotary: Option<&Rotary>) -> Result<Tensor> {
     let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = *shape;
     let (n, n_keys) = (span.queries.len(), span.n_keys());
     let split = |y: Tensor, heads: usize| y.reshape((y.dim(0)?, heads, head_dim))?.transpose(0, 1)?.contiguous();
@@ -62,8 +64,8 @@ fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, angl
         };
         split(all, n_kv_heads)
     };
-    let turn = |y: Tensor, from: usize| match angles {
-        Some(angles) => turned(&y, angles, from),
+    let turn = |y: Tensor, from: usize| match rotary {
+        Some(rotary) => rotary.turned_heads(&y, from),
         None => Ok(y),
     };
     let q = turn(split(q.narrow(0, span.queries.start, n)?, n_heads)?, span.first_position)?;
@@ -87,11 +89,4 @@ fn additive_mask(mask: Mask, span: &Span, device: &Device) -> Result<Tensor> {
         (0..n_keys).map(move |key| if seen.contains(&key) { 0.0 } else { f32::NEG_INFINITY })
     };
     Tensor::from_vec((0..n).flat_map(row).collect::<Vec<f32>>(), (n, n_keys), device)
-}
-
-/// Applies rotary positions. x: [heads, n, head_dim], starting at position `from`; the result has the same shape.
-fn turned(x: &Tensor, angles: &Angles, from: usize) -> Result<Tensor> {
-    let (_, n, dim) = x.dims3()?;
-    let table = |all: &[f32]| Tensor::from_slice(&all[from * dim / 2..][..n * dim / 2], (n, dim / 2), x.device());
-    rope(&x.unsqueeze(0)?, &table(&angles.cos)?, &table(&angles.sin)?)?.squeeze(0)
 }

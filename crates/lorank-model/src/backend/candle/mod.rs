@@ -4,6 +4,7 @@
 
 mod attention;
 mod padded;
+mod rotary;
 mod train;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use lorank_core::Precision;
 use lorank_kernels::{Activation, Span};
 
 use self::attention::AttentionPlan;
+use self::rotary::Rotary;
 pub(crate) use self::train::CandleTrain;
 use super::{Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
@@ -90,7 +92,8 @@ impl Backend for Candle {
     type Matrix = Tensor;
     type Vector = Tensor;
     type Embeddings = Embeddings;
-    type AttentionPlan<'a> = AttentionPlan<'a>;
+    type Rotary = Rotary;
+    type AttentionPlan = AttentionPlan;
     type Error = Error;
 
     /// A GPU runs one operation at a time, and candle's own operations use all threads of a CPU.
@@ -206,16 +209,20 @@ impl Backend for Candle {
         activated(&gate, activation)? * up
     }
 
-    fn attention_plan<'a>(
+    fn rotary(&self, angles: Angles) -> Result<Rotary> {
+        Rotary::new(&angles, &self.device)
+    }
+
+    fn attention_plan(
         &self,
         shape: &AttentionShape,
         spans: Vec<Span>,
-        angles: Option<&'a Angles>,
-    ) -> Result<AttentionPlan<'a>> {
-        AttentionPlan::new(*shape, spans, angles, &self.device)
+        rotary: Option<&Arc<Rotary>>,
+    ) -> Result<AttentionPlan> {
+        AttentionPlan::new(*shape, spans, rotary, &self.device)
     }
 
-    fn attention(&self, plan: &AttentionPlan<'_>, qkv: [&Tensor; 3]) -> Result<Tensor> {
+    fn attention(&self, plan: &AttentionPlan, qkv: [&Tensor; 3]) -> Result<Tensor> {
         plan.attend(qkv)
     }
 

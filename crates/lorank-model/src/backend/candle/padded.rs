@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
-use candle_nn::rotary_emb::rope_thd;
 use lorank_kernels::{Mask, Span};
 
-use crate::attention::{Angles, AttentionShape};
+use super::rotary::{Rotary, turned};
+use crate::attention::AttentionShape;
 
 /// The maximum number of attention scores in a batch: 512 MiB.
 const SCORES_MAX: usize = 1 << 27;
@@ -22,7 +22,8 @@ pub(super) struct Padded {
     pub(super) batches: Vec<Batch>,
     /// The row of each query among the rows of all batches. [n_queries]
     pub(super) back: Tensor,
-    /// Cosines and sines of the positions of queries and keys, if there are rotary positions.
+    /// Cosines and sines of the positions of queries and keys, if there are rotary positions; those of queries are divided by
+    /// the square root of head_dim.
     pub(super) turns: Option<[[Tensor; 2]; 2]>,
 }
 
@@ -44,7 +45,7 @@ impl Padded {
     pub(super) fn new(
         spans: &[Span],
         shape: &AttentionShape,
-        angles: Option<&Angles>,
+        rotary: Option<&Rotary>,
         device: &Device,
     ) -> Result<Self> {
         let batches = batches_of_similar_length(spans, shape.n_heads);
@@ -58,27 +59,24 @@ impl Padded {
             }
             start += batch.len() * width;
         }
-        let turn =
-            |positions: &[u32]| angles.map(|angles| tables(angles, positions, shape.head_dim, device)).transpose();
-        let (queries, keys) = positions(spans);
-        let turns = turn(&queries)?.zip(turn(&keys)?).map(<[_; 2]>::from);
+        let turns = rotary.map(|rotary| rotary.at(positions(spans))).transpose()?;
         let batches = batches.iter().map(|spans| Batch::new(spans, shape.mask, device)).collect::<Result<_>>()?;
         Ok(Self { batches, back: Tensor::new(back, device)?, turns })
     }
 
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
     pub(super) fn attend(&self, shape: &AttentionShape, [q, k, v]: [&Tensor; 3]) -> Result<Tensor> {
-        let (q, k) = self.turned(&(q / (shape.head_dim as f64).sqrt())?, k, shape.head_dim)?;
+        let (q, k) = self.turned(q, k, shape.head_dim)?;
         let mixed: Vec<Tensor> =
             self.batches.iter().map(|batch| batch.attend(shape, [&q, &k, v])).collect::<Result<_>>()?;
         Tensor::cat(&mixed, 0)?.index_select(&self.back, 0)
     }
 
-    /// Applies rotary positions, if there are any, to queries and keys.
+    /// Divides queries by the square root of head_dim, and applies rotary positions, if there are any, to queries and keys.
     pub(super) fn turned(&self, q: &Tensor, k: &Tensor, head_dim: usize) -> Result<(Tensor, Tensor)> {
         match &self.turns {
             Some([queries, keys]) => Ok((turned(q, queries, head_dim)?, turned(k, keys, head_dim)?)),
-            None => Ok((q.clone(), k.clone())),
+            None => Ok(((q / (head_dim as f64).sqrt())?, k.clone())),
         }
     }
 }
@@ -164,22 +162,6 @@ fn additive_mask(mask: Mask, spans: &[&Span], device: &Device) -> Result<Tensor>
     hidden.where_cond(&never?, &always?)
 }
 
-/// x: [n, heads * head_dim]; rotates each row by its own position.
-pub(super) fn turned(x: &Tensor, [cos, sin]: &[Tensor; 2], head_dim: usize) -> Result<Tensor> {
-    let (n, width) = x.dims2()?;
-    rope_thd(&x.reshape((1, n, width / head_dim, head_dim))?, cos, sin)?.reshape((n, width))
-}
-
-/// The cosines and sines of these positions, each [n, head_dim / 2].
-fn tables(angles: &Angles, positions: &[u32], head_dim: usize, device: &Device) -> Result<[Tensor; 2]> {
-    let half = head_dim / 2;
-    let pick = |all: &[f32]| {
-        let picked: Vec<f32> = positions.iter().flat_map(|at| &all[*at as usize * half..][..half]).copied().collect();
-        Tensor::from_vec(picked, (positions.len(), half), device)
-    };
-    Ok([pick(&angles.cos)?, pick(&angles.sin)?])
-}
-
 /// Splits the spans into batches that respect [`SCORES_MAX`] and [`SPREAD_TENTHS`].
 pub(super) fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> {
     let mut sorted: Vec<&Span> = spans.iter().collect();
@@ -199,7 +181,7 @@ pub(super) fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<V
 }
 
 /// The positions of the queries and of the keys.
-fn positions(spans: &[Span]) -> (Vec<u32>, Vec<u32>) {
+fn positions(spans: &[Span]) -> [Vec<u32>; 2] {
     let (mut queries, mut keys) = (Vec::new(), Vec::new());
     let put = |positions: &mut Vec<u32>, rows: &Range<usize>, first: usize| {
         positions.resize(positions.len().max(rows.end), 0);
@@ -210,7 +192,7 @@ fn positions(spans: &[Span]) -> (Vec<u32>, Vec<u32>) {
         put(&mut keys, &span.prefix, 0);
         put(&mut keys, &span.own, span.prefix.len());
     }
-    (queries, keys)
+    [queries, keys]
 }
 
 fn rows(range: &Range<usize>) -> impl Iterator<Item = u32> {
@@ -227,7 +209,10 @@ pub(super) fn longest(spans: &[&Span], len: impl Fn(&Span) -> usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::attention::Angles;
     use crate::backend::candle::attention::AttentionPlan;
 
     /// Rows of numbers without any order to them.
@@ -257,17 +242,17 @@ mod tests {
         let n_queries = spans.iter().map(|span| span.queries.end).max().unwrap();
         let dim = shape.head_dim;
         let frequencies: Vec<f32> = (0..dim / 2).map(|n| 1.0 / 10_f32.powi(n as i32)).collect();
-        let angles = Angles::new(&frequencies, 200);
+        let rotary = Arc::new(Rotary::new(&Angles::new(&frequencies, 200), &Device::Cpu).unwrap());
         let q = scattered_rows(n_queries, shape.n_heads * dim, 1);
         let [k, v] = [2, 3].map(|salt| scattered_rows(n_keys, shape.n_kv_heads * dim, salt));
-        let plan = |spans, angles| AttentionPlan::new(*shape, spans, angles, &Device::Cpu).unwrap();
+        let plan = |spans, rotary| AttentionPlan::new(*shape, spans, rotary, &Device::Cpu).unwrap();
         let flat = |rows: Tensor| rows.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for angles in [None, Some(&angles)] {
-            let together = flat(plan(spans.to_vec(), angles).attend([&q, &k, &v]).unwrap());
+        for rotary in [None, Some(&rotary)] {
+            let together = flat(plan(spans.to_vec(), rotary).attend([&q, &k, &v]).unwrap());
             for span in spans {
                 // Alone a span takes the plain way, which the reference takes.
                 let n = span.queries.len();
-                let alone = plan(vec![Span { queries: 0..n, ..span.clone() }], angles);
+                let alone = plan(vec![Span { queries: 0..n, ..span.clone() }], rotary);
                 let own = q.narrow(0, span.queries.start, n).unwrap();
                 let expected = flat(alone.attend([&own, &k, &v]).unwrap());
                 let found = &together[span.queries.start * shape.n_heads * dim..];

@@ -100,7 +100,8 @@ impl Backend for Train {
     type Matrix = Matrix;
     type Vector = Arc<Vec<f32>>;
     type Embeddings = Table;
-    type AttentionPlan<'a> = Arc<Plan>;
+    type Rotary = Angles;
+    type AttentionPlan = Arc<Plan>;
     type Error = Infallible;
 
     const RUNS_PASSES_IN_PARALLEL: bool = true;
@@ -227,13 +228,17 @@ impl Backend for Train {
         Ok(Rows::computed(numbers, width, Operation::Gated { gate, up: up.clone(), activation }))
     }
 
+    fn rotary(&self, angles: Angles) -> Result<Angles, Infallible> {
+        Ok(angles)
+    }
+
     fn attention_plan(
         &self,
         shape: &AttentionShape,
         spans: Vec<Span>,
-        angles: Option<&Angles>,
+        rotary: Option<&Arc<Angles>>,
     ) -> Result<Arc<Plan>, Infallible> {
-        Ok(Arc::new(Plan { shape: *shape, spans, angles: angles.cloned() }))
+        Ok(Arc::new(Plan { shape: *shape, spans, angles: rotary.cloned() }))
     }
 
     fn attention(&self, plan: &Arc<Plan>, [q, k, v]: [&Rows; 3]) -> Result<Rows, Infallible> {

@@ -111,7 +111,7 @@ pub(super) enum NormKind {
 pub(crate) struct Plan {
     pub(super) shape: AttentionShape,
     pub(super) spans: Vec<Span>,
-    pub(super) angles: Option<Angles>,
+    pub(super) angles: Option<Arc<Angles>>,
 }
 
 impl Plan {

@@ -7,8 +7,9 @@ use candle_nn::ops::softmax_last_dim;
 use lorank_kernels::Span;
 
 use super::scatter::Scatter;
-use crate::attention::{Angles, AttentionShape};
-use crate::backend::candle::padded::{Batch, Padded, batches_of_similar_length, longest, n_queries, turned};
+use crate::attention::AttentionShape;
+use crate::backend::candle::padded::{Batch, Padded, batches_of_similar_length, longest, n_queries};
+use crate::backend::candle::rotary::{Rotary, turned};
 
 /// The sequences of a pass under one shape of attention.
 #[derive(Debug)]
@@ -33,10 +34,10 @@ impl Plan {
     pub(super) fn new(
         shape: &AttentionShape,
         spans: Vec<Span>,
-        angles: Option<&Angles>,
+        rotary: Option<&Rotary>,
         device: &Device,
     ) -> Result<Self> {
-        let padded = Padded::new(&spans, shape, angles, device)?;
+        let padded = Padded::new(&spans, shape, rotary, device)?;
         Ok(Self { shape: *shape, spans, padded, places: OnceLock::new() })
     }
 
@@ -52,7 +53,7 @@ impl Plan {
         let (q, k, v, gradient) = (q?, k?, v?, gradient.to_dtype(DType::F32)?);
         let (dim, scale) = (self.shape.head_dim, 1.0 / (self.shape.head_dim as f64).sqrt());
         let places = self.places(gradient.dim(0)?, k.dim(0)?, gradient.device())?;
-        let (q, k) = self.padded.turned(&(q * scale)?, &k, dim)?;
+        let (q, k) = self.padded.turned(&q, &k, dim)?;
         let gradient = places.queries.sum(&gradient)?;
         let (mut parts, mut start) = ([Vec::new(), Vec::new(), Vec::new()], 0);
         for batch in &self.padded.batches {
@@ -64,10 +65,10 @@ impl Plan {
         let [dq, dk, dv] = parts.map(|parts| Tensor::cat(&parts, 0));
         let dq = dq?.index_select(&self.padded.back, 0)?;
         let (dk, dv) = (places.keys.sum(&dk?)?, places.keys.sum(&dv?)?);
-        // The transpose of a rotation is the rotation by the negative angle.
         let Some([queries, keys]) = &self.padded.turns else { return Ok([(dq * scale)?, dk, dv]) };
+        // The transpose of a rotation is the rotation by the negative angle; that of queries has their scale.
         let back = |[cos, sin]: &[Tensor; 2]| Ok::<_, candle_core::Error>([cos.clone(), sin.neg()?]);
-        Ok([(turned(&dq, &back(queries)?, dim)? * scale)?, turned(&dk, &back(keys)?, dim)?, dv])
+        Ok([turned(&dq, &back(queries)?, dim)?, turned(&dk, &back(keys)?, dim)?, dv])
     }
 
     fn places(&self, n_queries: usize, n_tokens: usize, device: &Device) -> Result<&Places> {

@@ -23,6 +23,7 @@ use lorank_kernels::{Activation, Isa, Span};
 use self::attention::Plan;
 use self::dropout::{Factors, Window};
 use self::tape::{Operation, Rows, Update};
+use super::rotary::Rotary;
 use super::{Candle, Embeddings};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
@@ -95,7 +96,8 @@ impl Backend for CandleTrain {
     type Matrix = Matrix;
     type Vector = Tensor;
     type Embeddings = Embeddings;
-    type AttentionPlan<'a> = Arc<Plan>;
+    type Rotary = Rotary;
+    type AttentionPlan = Arc<Plan>;
     type Error = Error;
 
     const RUNS_PASSES_IN_PARALLEL: bool = Candle::RUNS_PASSES_IN_PARALLEL;
@@ -203,8 +205,17 @@ impl Backend for CandleTrain {
         self.computed(Operation::Gated { gate, up: up.clone(), activation })
     }
 
-    fn attention_plan(&self, shape: &AttentionShape, spans: Vec<Span>, angles: Option<&Angles>) -> Result<Arc<Plan>> {
-        Plan::new(shape, spans, angles, &self.candle.device).map(Arc::new)
+    fn rotary(&self, angles: Angles) -> Result<Rotary> {
+        self.candle.rotary(angles)
+    }
+
+    fn attention_plan(
+        &self,
+        shape: &AttentionShape,
+        spans: Vec<Span>,
+        rotary: Option<&Arc<Rotary>>,
+    ) -> Result<Arc<Plan>> {
+        Plan::new(shape, spans, rotary.map(|rotary| &**rotary), &self.candle.device).map(Arc::new)
     }
 
     fn attention(&self, plan: &Arc<Plan>, [q, k, v]: [&Rows; 3]) -> Result<Rows> {
