@@ -4,9 +4,9 @@
     python3 benches/gpu.py --lorank target/release/lorank --pairs PAIRS.jsonl --tokenizer FOLDER [--rounds 5] [--layers 28]
 
 The weights are random, because they do not affect speed; the tokenizer is any Llama's folder. The workload is the same as on
-the CPU: a base model with a LoRA adapter of rank 16 on every linear layer; tokenization, padding (if a contender pads) and the
-forward pass are measured, loading and a warm-up run are not. Contenders alternate within a round; ratios are medians over
-rounds. Needs torch, transformers and peft.
+the CPU: a base model with a LoRA adapter of rank 16 on every linear layer; tokenization (once by each contender, without cached
+tokens), padding (if a contender pads) and the forward pass are measured, loading and a warm-up run are not. Contenders alternate
+within a round; ratios are medians over rounds. Needs torch, transformers and peft.
 """
 import argparse
 import json
@@ -79,17 +79,14 @@ def rival(folder, dtype, batch, is_merged=True):
     model = (model.merge_and_unload() if is_merged else model).to(dtype).eval()
 
     def scores():
+        # Each text is tokenized once, as lorank does.
         texts = ['document: ' + text for text in documents]
-        how = dict(truncation=True, max_length=options.max_length)
-        order = list(range(len(texts)))
-        if batch < len(texts):
-            lengths = [len(ids) for ids in tokenizer(['query: ' + query] * len(texts), texts, **how)['input_ids']]
-            order.sort(key=lambda n: -lengths[n])
+        ids = tokenizer(['query: ' + query] * len(texts), texts, truncation=True, max_length=options.max_length)['input_ids']
+        order = sorted(range(len(ids)), key=lambda n: -len(ids[n]))
         found = [0.0] * len(texts)
         for start in range(0, len(order), batch):
             some = order[start:start + batch]
-            encoded = tokenizer(['query: ' + query] * len(some), [texts[n] for n in some], padding=True,
-                                return_tensors='pt', **how).to('cuda')
+            encoded = tokenizer.pad({'input_ids': [ids[n] for n in some]}, return_tensors='pt').to('cuda')
             with torch.inference_mode():
                 for n, score in zip(some, model(**encoded).logits.float().flatten().tolist()):
                     found[n] = score

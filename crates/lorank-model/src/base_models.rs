@@ -11,7 +11,7 @@ use crate::files::Files;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
 use crate::reranker::{ModelReranker, is_same_name};
-use crate::{AdapterSummary, ModelError};
+use crate::{AdapterSummary, Measure, ModelError};
 
 /// Base models with their adapters: at least one, of which the first is the default. A reranker, in which a name is that of
 /// an adapter or of a bare base model.
@@ -232,10 +232,10 @@ impl BaseModels {
         self.bases[place].named(version)
     }
 
-    /// Scores a batch like [`Reranker::score`], one base model after the other, and measures the time of each stage.
-    pub fn score_timed(&self, batch: &[&EncodedPair]) -> (Vec<Result<Score, BoxError>>, StageTimes) {
+    /// Scores a batch like [`Reranker::score`], one base model after the other, and measures the time.
+    pub fn score_timed(&self, batch: &[&EncodedPair], measure: Measure) -> (Vec<Result<Score, BoxError>>, StageTimes) {
         if let [only] = &self.bases[..] {
-            return only.reranker.score_timed(batch);
+            return only.reranker.score_timed(batch, measure);
         }
         let mut scores: Vec<Option<Result<Score, BoxError>>> = batch.iter().map(|_| None).collect();
         let mut times = StageTimes::default();
@@ -245,7 +245,7 @@ impl BaseModels {
                 continue;
             }
             let pairs: Vec<&EncodedPair> = of_base.iter().map(|at| batch[*at]).collect();
-            let (found, took) = base.reranker.score_timed(&pairs);
+            let (found, took) = base.reranker.score_timed(&pairs, measure);
             times.add(&took);
             of_base.into_iter().zip(found).for_each(|(at, score)| scores[at] = Some(score));
         }
@@ -329,6 +329,6 @@ impl Reranker for BaseModels {
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
-        self.score_timed(batch).0
+        self.score_timed(batch, Measure::Total).0
     }
 }

@@ -14,7 +14,7 @@ use crate::model::PairToScore;
 use crate::pass::StageTimes;
 use crate::reranker::{Loaded, LoadedAdapter, ModelReranker};
 use crate::tokenize::PairTokenizer;
-use crate::{ModelError, Pair, Prompt, TokenCacheStats};
+use crate::{Measure, ModelError, Pair, Prompt, TokenCacheStats};
 
 /// An encoded pair of this model: the payload of an [`EncodedPair`].
 #[derive(Debug)]
@@ -73,8 +73,8 @@ impl ModelReranker {
         tokenizer.windows(&prompt, &group.query.text, group.candidates, cut)
     }
 
-    /// Scores a batch like [`Reranker::score`], and measures the time of each stage.
-    pub fn score_timed(&self, batch: &[&EncodedPair]) -> (Vec<Result<Score, BoxError>>, StageTimes) {
+    /// Scores a batch like [`Reranker::score`], and measures the time.
+    pub fn score_timed(&self, batch: &[&EncodedPair], measure: Measure) -> (Vec<Result<Score, BoxError>>, StageTimes) {
         let pairs: Vec<Result<&ModelPair, ForeignPair>> = batch.iter().map(|pair| self.own(pair)).collect();
         let mut groups: HashMap<*const EncodedGroup, usize> = HashMap::new();
         let to_score: Vec<(Option<&Loaded>, PairToScore<'_>)> = pairs
@@ -89,7 +89,7 @@ impl ModelReranker {
             })
             .collect();
         let mut times = StageTimes::default();
-        let mut scores = self.score_by_copy(&to_score, &mut times).into_iter();
+        let mut scores = self.score_by_copy(&to_score, measure, &mut times).into_iter();
         let missing = || Err(ModelError::Compute(Arc::new(candle_core::Error::Msg("a pair has no score".into()))));
         let outcome = |pair: Result<&ModelPair, ForeignPair>| {
             let pair = pair?;
@@ -104,6 +104,7 @@ impl ModelReranker {
     fn score_by_copy(
         &self,
         pairs: &[(Option<&Loaded>, PairToScore<'_>)],
+        measure: Measure,
         times: &mut StageTimes,
     ) -> Vec<Result<f32, ModelError>> {
         let precision = |loaded: Option<&Loaded>| loaded.map_or(self.precision(), |loaded| loaded.summary.precision);
@@ -114,7 +115,7 @@ impl ModelReranker {
         let mut scores: Vec<Option<Result<f32, ModelError>>> = pairs.iter().map(|_| None).collect();
         for of_copy in by_precision.into_values() {
             let copy = pairs[of_copy[0]].0.and_then(|loaded| loaded.copy.as_deref()).unwrap_or(&*self.model);
-            let found = copy.score(&of_copy.iter().map(|at| pairs[*at].1).collect::<Vec<_>>(), times);
+            let found = copy.score(&of_copy.iter().map(|at| pairs[*at].1).collect::<Vec<_>>(), measure, times);
             of_copy.into_iter().zip(found).for_each(|(at, score)| scores[at] = Some(score));
         }
         scores.into_iter().map(|score| score.expect("each pair has a score")).collect()
@@ -242,6 +243,6 @@ impl Reranker for ModelReranker {
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
-        self.score_timed(batch).0
+        self.score_timed(batch, Measure::Total).0
     }
 }

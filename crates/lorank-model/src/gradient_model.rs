@@ -179,7 +179,7 @@ where
         let pack = Pack::new(&entries.iter().collect::<Vec<_>>(), self.base.architecture.scored());
         let recording = matches!(mode, PassMode::Train { .. }).then(|| self.backend.recording());
         let backend = recording.as_ref().unwrap_or(&self.backend);
-        let rows = self.network.scored_states(&Pass::new(backend, &pack))?;
+        let rows = self.network.scored_states(&Pass::new(backend, &pack, Measure::Total))?;
         let numbers = backend.numbers(&rows)?.into_owned();
         Ok(ScoredStates { numbers, rows: Box::new(rows) })
     }

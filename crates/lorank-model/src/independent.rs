@@ -13,7 +13,7 @@ use crate::pack::{AdaptedPair, Pack, Scored};
 use crate::pass::Pass;
 use crate::precision::{Int8Effect, Int8Form};
 use crate::tokenize::Pair;
-use crate::{Files, PrecisionChoice};
+use crate::{Files, Measure, PrecisionChoice};
 
 /// Token ids below `vocab`, in no particular order.
 fn scattered_ids(n: u32, vocab: u32) -> Vec<u32> {
@@ -49,7 +49,7 @@ fn run<B: Backend>(
     states: impl FnOnce(&Pass<'_, B>) -> Result<B::Rows, B::Error>,
 ) -> Vec<f32> {
     let pack = Pack::new(&[&AdaptedPair { pair, adapter: None, group: 0, padding: None }], scored);
-    let states = states(&Pass::new(backend, &pack)).unwrap();
+    let states = states(&Pass::new(backend, &pack, Measure::Total)).unwrap();
     backend.numbers(&states).unwrap().into_owned()
 }
 

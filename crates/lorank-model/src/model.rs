@@ -27,7 +27,9 @@ use crate::precision::{ChosenPrecision, Int8Effect, Int8Form};
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
-use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
+use crate::{
+    DeviceChoice, ForwardPass, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock, device,
+};
 
 /// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
@@ -46,8 +48,13 @@ pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
     /// Loads an adapter, and merges its low-rank updates into a copy of the base model's weights.
     fn merge_adapter(&self, source: &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>;
 
-    /// The score of each pair, in their order. Adds the time of each stage to `times`.
-    fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>>;
+    /// The score of each pair, in their order. Adds the time to `times`.
+    fn score(
+        &self,
+        pairs: &[PairToScore<'_>],
+        measure: Measure,
+        times: &mut StageTimes,
+    ) -> Vec<Result<f32, ModelError>>;
 }
 
 /// The parts of a base model besides its weights.
@@ -100,6 +107,7 @@ pub(crate) struct ModelFacts {
     pub(crate) backend: String,
     /// `cpu`, `cuda` or `metal`.
     pub(crate) device: &'static str,
+    pub(crate) clock: StageClock,
     pub(crate) precision: ChosenPrecision,
     /// The maximum tokens of a forward pass; a longer pair gets a pass of its own.
     pub(crate) tokens_max: NonZeroUsize,
@@ -341,6 +349,7 @@ impl<B: Backend> Model<B> {
             max_position_embeddings: architecture.max_position_embeddings(),
             backend: backend.name(),
             device: backend.device(),
+            clock: backend.clock(),
             precision: backend.precision(),
             tokens_max,
             name: base.name.clone(),
@@ -451,13 +460,19 @@ impl<B: Backend> ScoringModel for Model<B> {
         self.backend.peaks()
     }
 
-    fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>> {
+    fn score(
+        &self,
+        pairs: &[PairToScore<'_>],
+        measure: Measure,
+        times: &mut StageTimes,
+    ) -> Vec<Result<f32, ModelError>> {
         let runner = Runner {
             backend: &self.backend,
             scored: self.base.architecture.scored(),
             hidden_size: self.base.architecture.hidden_size(),
             temperature: self.base.architecture.temperature(),
             tokens_max: self.facts.tokens_max,
+            measure,
         };
         let pairs: Vec<_> = pairs.iter().map(|pair| self.with_weights(pair)).collect();
         let to_run: Vec<_> = pairs.iter().filter_map(|pair| pair.as_ref().ok()).collect();
@@ -500,7 +515,7 @@ mod tests {
     fn is_scored(model: &dyn ScoringModel, adapter: &ModelAdapter) -> bool {
         let pair = Pair { ids: vec![1, 7, 8, 9], type_ids: vec![0, 0, 1, 1] };
         let pairs = [None, Some(adapter), None].map(|adapter| PairToScore { pair: &pair, adapter, group: 0 });
-        let scores = model.score(&pairs, &mut StageTimes::default());
+        let scores = model.score(&pairs, Measure::Total, &mut StageTimes::default());
         let [first, adapted, last] = <[_; 3]>::try_from(scores).unwrap();
         assert_eq!(first.unwrap().to_bits(), last.unwrap().to_bits());
         match adapted {

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lorank_kernels::Span;
 
+use crate::Measure;
 use crate::attention::AttentionShape;
 use crate::backend::Backend;
 use crate::backend::linear::{AdapterRows, Epilogue, Linear};
@@ -22,10 +23,26 @@ pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) adapters: Vec<AdapterRows<'a, B>>,
     /// The adapters of the scored rows.
     pub(crate) scored_adapters: Vec<AdapterRows<'a, B>>,
-    times: RefCell<StageTimes>,
+    measure: Measure,
+    /// The measured stages so far, in their order.
+    stages: RefCell<Vec<MarkedStage<B>>>,
     /// The multiply-adds of linear layers and of attention.
     linear_products: Cell<u64>,
     attention_products: Cell<u64>,
+}
+
+/// What a pass leaves behind: its times can be read when its operations are complete.
+pub(crate) struct PassRecord<B: Backend> {
+    stages: Vec<MarkedStage<B>>,
+    /// The numbers of tokens and of multiply-adds.
+    counts: StageTimes,
+}
+
+/// A stage with its start and its end.
+struct MarkedStage<B: Backend> {
+    stage: Stage,
+    start: B::Mark,
+    end: B::Mark,
 }
 
 /// The attention plans of a pass: for all rows, and for the scored rows in the last layer.
@@ -78,6 +95,9 @@ pub(crate) enum Stage {
 pub struct StageTimes {
     /// Turning texts into token ids.
     pub tokenise: Duration,
+    /// Whole forward passes, on a CPU summed over threads. The stages below are parts of it, and zero if they
+    /// [were not measured](Measure::Total).
+    pub forward: Duration,
     /// Embedding lookups.
     pub embedding: Duration,
     /// Linear layers: products with the base model's and adapters' weights, and for BERT the activations that are fused
@@ -113,6 +133,7 @@ impl StageTimes {
     /// Adds other times.
     pub fn add(&mut self, other: &Self) {
         self.tokenise += other.tokenise;
+        self.forward += other.forward;
         self.embedding += other.embedding;
         self.linear += other.linear;
         self.attention += other.attention;
@@ -124,38 +145,58 @@ impl StageTimes {
     }
 }
 
+impl<B: Backend> PassRecord<B> {
+    /// The times of the stages, and the counts. The pass's operations must be complete.
+    pub(crate) fn times(&self, backend: &B) -> Result<StageTimes, B::Error> {
+        let mut times = self.counts;
+        for MarkedStage { stage, start, end } in &self.stages {
+            *match stage {
+                Stage::Embedding => &mut times.embedding,
+                Stage::Linear => &mut times.linear,
+                Stage::Attention => &mut times.attention,
+                Stage::Activation => &mut times.activation,
+                Stage::Norm => &mut times.norm,
+            } += backend.time_between(start, end)?;
+        }
+        Ok(times)
+    }
+}
+
 impl<'a, B: Backend> Pass<'a, B> {
-    pub(crate) fn new(backend: &'a B, pack: &'a Pack<'a, B>) -> Self {
+    pub(crate) fn new(backend: &'a B, pack: &'a Pack<'a, B>, measure: Measure) -> Self {
         Self {
             backend,
             pack,
             adapters: pack.adapter_rows(),
             scored_adapters: pack.scored_adapter_rows(),
-            times: RefCell::default(),
+            measure,
+            stages: RefCell::default(),
             linear_products: Cell::default(),
             attention_products: Cell::default(),
         }
     }
 
-    /// The times so far.
-    pub(crate) fn times(&self) -> StageTimes {
-        let (linear_products, attention_products) = (self.linear_products.get(), self.attention_products.get());
-        StageTimes { linear_products, attention_products, ..*self.times.borrow() }
+    /// Ends the pass, whose operations may not be complete yet.
+    pub(crate) fn into_record(self) -> PassRecord<B> {
+        let counts = StageTimes {
+            n_tokens: self.pack.n_tokens(),
+            linear_products: self.linear_products.get(),
+            attention_products: self.attention_products.get(),
+            ..StageTimes::default()
+        };
+        PassRecord { stages: self.stages.into_inner(), counts }
     }
 
-    /// Runs `run` and adds its time to a stage.
-    pub(crate) fn time<T>(&self, stage: Stage, run: impl FnOnce() -> T) -> T {
-        let started = Instant::now();
-        let value = run();
-        let mut times = self.times.borrow_mut();
-        *match stage {
-            Stage::Embedding => &mut times.embedding,
-            Stage::Linear => &mut times.linear,
-            Stage::Attention => &mut times.attention,
-            Stage::Activation => &mut times.activation,
-            Stage::Norm => &mut times.norm,
-        } += started.elapsed();
-        value
+    /// Runs `run`, and measures it as part of a stage.
+    pub(crate) fn time<T>(&self, stage: Stage, run: impl FnOnce() -> Result<T, B::Error>) -> Result<T, B::Error> {
+        if self.measure == Measure::Total {
+            return run();
+        }
+        let start = self.backend.mark()?;
+        let value = run()?;
+        let end = self.backend.mark()?;
+        self.stages.borrow_mut().push(MarkedStage { stage, start, end });
+        Ok(value)
     }
 
     /// A linear layer. x: [n, n_in]; returns [n, n_out].

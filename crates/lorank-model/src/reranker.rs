@@ -31,7 +31,9 @@ use crate::tokenize::{PairTokenizer, TOKENIZER_FILE};
 use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
 use crate::whole::{Whole, WholeTemplates};
-use crate::{AdapterSummary, BaseSummary, Int8Ranking, LoadOptions, ModelError, OtherBase, Prompt, ScoresToCompare};
+use crate::{
+    AdapterSummary, BaseSummary, Int8Ranking, LoadOptions, Measure, ModelError, OtherBase, Prompt, ScoresToCompare, StageClock,
+};
 
 /// A reranker: a base model and the adapters loaded on it, which share the base weights.
 #[derive(Debug)]
@@ -284,7 +286,7 @@ impl ModelReranker {
         let candidates = TEXTS.map(|text| Candidate::new("probe", text, Score::new(0.0).expect("zero is finite")));
         let model = self.version(adapter.map(|adapter| &*adapter.0));
         let pairs = self.encode_with(Group { query: &query, model: &model, candidates: &candidates }, adapter).ok()?;
-        let scores = self.score_timed(&pairs.iter().collect::<Vec<_>>()).0;
+        let scores = self.score_timed(&pairs.iter().collect::<Vec<_>>(), Measure::Total).0;
         let scores: Vec<f32> = scores.into_iter().map(|score| score.map_or(f32::NAN, Score::get)).collect();
         if scores.iter().any(|score| !score.is_finite()) {
             return Some("produces scores that are not finite: its weights may be far too large".to_owned());
@@ -377,6 +379,11 @@ impl ModelReranker {
     /// The engine: `kernels` with the CPU's vector instructions, or `candle`.
     pub fn engine(&self) -> String {
         self.model.facts().backend.clone()
+    }
+
+    /// The clock that measures the stages of forward passes.
+    pub fn stage_clock(&self) -> StageClock {
+        self.model.facts().clock
     }
 
     /// What this processor can do at most, measured now within a tenth of a second on all threads of the current rayon pool, for

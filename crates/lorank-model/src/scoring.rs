@@ -1,17 +1,19 @@
 //! From pairs to scores: divides pairs into forward passes.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::ModelError;
 use crate::backend::Backend;
 use crate::head::Head;
 use crate::network::Network;
 use crate::pack::{AdaptedPair, Pack, Scored};
-use crate::pass::{Pass, StageTimes};
+use crate::pass::{Pass, PassRecord, StageTimes};
+use crate::{Measure, ModelError};
 
 /// A pair to score, with its weights.
 pub(crate) struct PairWithWeights<'a, B: Backend> {
@@ -37,7 +39,26 @@ pub(crate) struct Runner<'a, B> {
     pub(crate) temperature: f32,
     /// The maximum tokens of a pack; a longer pair gets a pack of its own.
     pub(crate) tokens_max: NonZeroUsize,
+    pub(crate) measure: Measure,
 }
+
+/// A pass whose operations may not be complete yet.
+struct Started<B: Backend> {
+    /// The states for the heads: [n_pairs, hidden].
+    states: B::Rows,
+    record: PassRecord<B>,
+}
+
+/// Packs with their started passes, in order.
+type StartedPacks<'p, 'a, B> =
+    VecDeque<(&'p Vec<&'p PairWithWeights<'a, B>>, Result<Started<B>, <B as Backend>::Error>)>;
+
+/// The scores of a pack's pairs, and the time of its stages.
+type Outcome<B> = Result<(Vec<f32>, StageTimes), <B as Backend>::Error>;
+
+/// The maximum number of passes that a GPU has to run: it works on one while the next one is laid out. Their
+/// activations do not add up, because memory is taken and given back in the order of the operations.
+const PASSES_STARTED_MAX: usize = 3;
 
 impl<B: Backend> Runner<'_, B> {
     /// The score of each pair, in their order. A pack that fails fails only its own pairs.
@@ -47,14 +68,15 @@ impl<B: Backend> Runner<'_, B> {
         times: &mut StageTimes,
     ) -> Vec<Result<f32, ModelError>> {
         let packs = packs(pairs, self.tokens_max);
-        let run = |indices: &Vec<usize>| {
-            let of_pack: Vec<_> = indices.iter().map(|index| pairs[*index]).collect();
-            self.run_pack(&of_pack)
-        };
-        let outcomes: Vec<_> = if B::RUNS_PASSES_IN_PARALLEL {
-            packs.par_iter().with_max_len(1).map(run).collect()
+        let of_packs: Vec<Vec<&PairWithWeights<'_, B>>> =
+            packs.iter().map(|indices| indices.iter().map(|index| pairs[*index]).collect()).collect();
+        let outcomes: Vec<Outcome<B>> = if B::RUNS_PASSES_IN_PARALLEL {
+            of_packs.par_iter().with_max_len(1).map(|of_pack| self.run(of_pack)).collect()
         } else {
-            packs.iter().map(run).collect()
+            let started = Instant::now();
+            let outcomes = self.run_in_turn(&of_packs);
+            times.forward += started.elapsed();
+            outcomes
         };
         let mut scores: Vec<Option<Result<f32, ModelError>>> = pairs.iter().map(|_| None).collect();
         for (indices, outcome) in packs.iter().zip(outcomes) {
@@ -72,14 +94,46 @@ impl<B: Backend> Runner<'_, B> {
         scores.into_iter().map(|score| score.expect("every pair is in a pack")).collect()
     }
 
-    /// The scores of a pack's pairs, which share one network, and the time of each stage.
-    fn run_pack(&self, pairs: &[&PairWithWeights<'_, B>]) -> Result<(Vec<f32>, StageTimes), B::Error> {
+    /// Runs a pack.
+    fn run(&self, pairs: &[&PairWithWeights<'_, B>]) -> Outcome<B> {
+        let started = Instant::now();
+        let (scores, times) = self.finish(pairs, self.start(pairs)?)?;
+        Ok((scores, StageTimes { forward: started.elapsed(), ..times }))
+    }
+
+    /// Runs packs one after another. Nothing waits for a pack before the next ones are started.
+    fn run_in_turn(&self, packs: &[Vec<&PairWithWeights<'_, B>>]) -> Vec<Outcome<B>> {
+        let (mut started, mut outcomes) = (VecDeque::new(), Vec::with_capacity(packs.len()));
+        for pairs in packs {
+            if started.len() == PASSES_STARTED_MAX {
+                outcomes.extend(self.finish_first(&mut started));
+            }
+            started.push_back((pairs, self.start(pairs)));
+        }
+        while let Some(outcome) = self.finish_first(&mut started) {
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    fn finish_first(&self, started: &mut StartedPacks<'_, '_, B>) -> Option<Outcome<B>> {
+        let (pairs, pass) = started.pop_front()?;
+        Some(pass.and_then(|pass| self.finish(pairs, pass)))
+    }
+
+    /// Starts the pass over a pack's pairs, which share one network. On a GPU its operations are only enqueued.
+    fn start(&self, pairs: &[&PairWithWeights<'_, B>]) -> Result<Started<B>, B::Error> {
         let entries: Vec<&AdaptedPair<'_, B>> = pairs.iter().map(|pair| &pair.entry).collect();
         let pack = Pack::new(&entries, self.scored);
-        let pass = Pass::new(self.backend, &pack);
+        let pass = Pass::new(self.backend, &pack, self.measure);
         let states = pairs[0].network.scored_states(&pass)?;
-        let times = StageTimes { n_tokens: pack.n_tokens(), ..pass.times() };
+        Ok(Started { states, record: pass.into_record() })
+    }
+
+    /// Waits for a pass.
+    fn finish(&self, pairs: &[&PairWithWeights<'_, B>], Started { states, record }: Started<B>) -> Outcome<B> {
         let numbers = self.backend.numbers(&states)?;
+        let times = record.times(self.backend)?;
         let states = numbers.chunks(self.hidden_size);
         let score = |(pair, state): (&&PairWithWeights<'_, B>, &[f32])| pair.head.score(state) / self.temperature;
         Ok((pairs.iter().zip(states).map(score).collect(), times))

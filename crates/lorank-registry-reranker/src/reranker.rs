@@ -12,7 +12,7 @@ use lorank_core::{
     AdapterId, AdapterUnusable, AdapterVersion, BoxError, Deadline, DeadlineExceeded, Digest, EncodedPair, ErrorKind,
     Group, ModelVersion, PassageOptions, Precision, Reranker, Score, WindowCut, Windows, with_causes,
 };
-use lorank_model::{BaseModels, Files, LoadedAdapter, ModelReranker, StageTimes};
+use lorank_model::{BaseModels, Files, LoadedAdapter, Measure, ModelReranker, StageTimes};
 
 /// How long a version can be scored after its last use, once no name refers to it any more.
 pub const GRACE: Duration = Duration::from_secs(600);
@@ -172,7 +172,7 @@ impl RegistryReranker {
         self.residency.stats()
     }
 
-    /// The time of each stage of the models so far.
+    /// The time of tokenization and of the forward passes so far, without their stages.
     pub fn times(&self) -> StageTimes {
         *self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -455,7 +455,7 @@ impl Reranker for RegistryReranker {
             Err(_) => (*pair).clone(),
         };
         let pairs: Vec<EncodedPair> = batch.iter().map(of_model).collect();
-        let (scores, times) = self.bases.score_timed(&pairs.iter().collect::<Vec<_>>());
+        let (scores, times) = self.bases.score_timed(&pairs.iter().collect::<Vec<_>>(), Measure::Total);
         self.add_times(&times);
         scores
     }

@@ -1,7 +1,6 @@
 //! The adapters of a running server: the registry, and the base models that the adapters must fit.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lorank_adapters::{Entry, Existing, Outcome, Registry, ResidencyStats};
 use lorank_core::{Activation, AdapterId, BoxError, ModelVersion};
@@ -97,12 +96,10 @@ impl AdapterHost for RegistryAdapters {
 
     fn model_stats(&self) -> Option<ModelStats> {
         let times = self.reranker.times();
-        let forward =
-            times.by_name().into_iter().map(|(_, took)| took).sum::<Duration>().saturating_sub(times.tokenise);
         let kept: Vec<_> = self.reranker.bases().iter().map(|base| base.reranker().token_cache_stats()).collect();
         Some(ModelStats {
             tokenise: times.tokenise,
-            forward,
+            forward: times.forward,
             n_tokens: times.n_tokens as u64,
             token_cache_hits: kept.iter().map(|of_base| of_base.hits).sum(),
             token_cache_misses: kept.iter().map(|of_base| of_base.misses).sum(),

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lorank_core::Precision;
 use lorank_kernels::{
@@ -100,6 +101,7 @@ impl Backend for Kernels {
     type Embeddings = Table;
     type Rotary = Angles;
     type AttentionPlan = AttentionPlan;
+    type Mark = Instant;
     type Error = Infallible;
 
     /// With passes in parallel, no thread waits for another one between two layers.
@@ -126,6 +128,14 @@ impl Backend for Kernels {
 
     fn synchronize(&self) -> Result<(), Infallible> {
         Ok(())
+    }
+
+    fn mark(&self) -> Result<Instant, Infallible> {
+        Ok(Instant::now())
+    }
+
+    fn time_between(&self, start: &Instant, end: &Instant) -> Result<Duration, Infallible> {
+        Ok(*end - *start)
     }
 
     /// More rows would not fit in a thread's caches.

@@ -18,6 +18,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lorank_kernels::{Activation, Span};
 
@@ -27,6 +28,7 @@ use self::linear::{AdapterRows, Epilogue, Linear};
 pub(crate) use self::train::Train;
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
+use crate::clock::StageClock;
 use crate::precision::ChosenPrecision;
 use crate::weights::Weights;
 
@@ -47,6 +49,8 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     type Rotary: fmt::Debug + Send + Sync;
     /// The sequences of a pass, laid out once for the attention of every layer.
     type AttentionPlan;
+    /// A point in the order of the operations of this thread.
+    type Mark;
     /// Why an operation failed.
     type Error: std::error::Error + Send + Sync + 'static;
 
@@ -70,6 +74,17 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// Waits for all operations that this thread has started. On a GPU each thread has its own stream, and streams are
     /// not ordered: data loaded by one thread may be used by another only after this call.
     fn synchronize(&self) -> Result<(), Self::Error>;
+
+    /// The clock by which marks measure time.
+    fn clock(&self) -> StageClock {
+        StageClock::Host
+    }
+
+    /// Marks the end of the operations that this thread has started so far.
+    fn mark(&self) -> Result<Self::Mark, Self::Error>;
+
+    /// The time between two marks. The operations before the second one must be complete.
+    fn time_between(&self, start: &Self::Mark, end: &Self::Mark) -> Result<Duration, Self::Error>;
 
     /// The best number of tokens for a forward pass.
     fn tokens_max(&self) -> NonZeroUsize;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail};
 use clap::Args;
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
-use lorank_model::{ModelReranker, Peaks, StageTimes};
+use lorank_model::{Measure, ModelReranker, Peaks, StageClock, StageTimes};
 use lorank_pipeline::{AdapterChoice, CacheConfig, Pipeline, PipelineConfig, SearchRequest};
 use lorank_server::{AdapterSpec, LoadedModels};
 #[cfg(feature = "starter")]
@@ -31,7 +31,8 @@ use crate::output::{self, progress};
 /// Measure the latency and throughput of a model on this machine, and the time of each stage
 ///
 /// Linear layers and attention are also shown as a share of what a thread of this processor can do at most: the multiply-adds of the
-/// same instructions without memory, measured after the runs.
+/// same instructions without memory, measured after the runs. On a GPU, an additional run measures the stages, by events on the
+/// device, because measuring them slows a run down.
 ///
 /// Consecutive pairs with the same query form a request. Without --pairs, the request is a question with 100 passages of
 /// the built-in corpus. Neither scores nor tokens are cached between runs.
@@ -86,8 +87,12 @@ struct Measured {
     runs: Vec<f64>,
     /// The duration of each request of each run in seconds.
     requests: Vec<f64>,
-    /// The total time of each stage over all runs; `None` with several clients.
+    /// The total time of each stage over some runs; `None` with several clients.
     pieces: Option<StageTimes>,
+    /// The number of these runs.
+    n_runs_of_pieces: usize,
+    /// The clock that measured them.
+    clock: StageClock,
     /// What the processor can do at most; `None` if it was not measured.
     peaks: Option<Peaks>,
 }
@@ -124,6 +129,8 @@ pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
         runs: Vec::new(),
         requests: Vec::new(),
         pieces: None,
+        n_runs_of_pieces: args.runs.get(),
+        clock: base.stage_clock(),
         peaks: None,
     };
     if args.clients.get() > 1 {
@@ -144,10 +151,17 @@ pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
             .iter()
             .map(|id| models.bases.resolve(id.as_ref()).map_err(|error| anyhow!(error)))
             .collect::<anyhow::Result<_>>()?;
-        measured.repeat(args.runs, &bar, |pieces| {
+        let run = |measure, pieces: &mut Option<StageTimes>| {
             base.clear_token_cache();
-            requests.iter().map(|request| in_one_call(base, request, &versions, pieces)).collect()
-        })?;
+            requests.iter().map(|request| in_one_call(base, request, &versions, measure, pieces)).collect()
+        };
+        let measure = if measured.clock == StageClock::Host { Measure::Stages } else { Measure::Total };
+        measured.repeat(args.runs, &bar, |pieces| run(measure, pieces))?;
+        if measure == Measure::Total {
+            measured.pieces = None;
+            run(Measure::Stages, &mut measured.pieces)?;
+            measured.n_runs_of_pieces = 1;
+        }
         // Those of another precision are unknown.
         measured.peaks = if facts["precision"] == base.precision().name() { base.peaks() } else { None };
     }
@@ -248,7 +262,7 @@ impl Measured {
 
     /// The number of tokens of one run.
     fn n_tokens(&self) -> Option<usize> {
-        self.pieces.map(|pieces| pieces.n_tokens / self.runs.len())
+        self.pieces.map(|pieces| pieces.n_tokens / self.n_runs_of_pieces)
     }
 }
 
@@ -263,6 +277,7 @@ fn in_one_call(
     reranker: &ModelReranker,
     request: &Request,
     versions: &[ModelVersion],
+    measure: Measure,
     pieces: &mut Option<StageTimes>,
 ) -> anyhow::Result<f64> {
     let started = Instant::now();
@@ -273,7 +288,7 @@ fn in_one_call(
         encoded.extend(reranker.encode_with(Group { query: &request.query, model, candidates }, None)?);
     }
     let tokenise = started.elapsed();
-    let (scores, times) = reranker.score_timed(&encoded.iter().collect::<Vec<_>>());
+    let (scores, times) = reranker.score_timed(&encoded.iter().collect::<Vec<_>>(), measure);
     for score in scores {
         score.map_err(|error| anyhow!(error))?;
     }
@@ -317,9 +332,9 @@ impl fmt::Display for Products {
 }
 
 fn print_json(mut facts: serde_json::Value, measured: &Measured) -> anyhow::Result<()> {
-    let Measured { n_requests, n_pairs, runs, requests, pieces, peaks: _ } = measured;
+    let Measured { n_requests, n_pairs, runs, requests, pieces, n_runs_of_pieces, clock, peaks: _ } = measured;
     let median = measured.median();
-    let per_run = |time: Duration| time.as_secs_f64() / runs.len() as f64;
+    let per_run = |time: Duration| time.as_secs_f64() / *n_runs_of_pieces as f64;
     let pieces = pieces.map(|pieces| pieces.by_name().map(|(name, time)| (name.to_owned(), json!(per_run(time)))));
     let products = ["linear", "attention"].into_iter().filter_map(|stage| {
         let Products { rate, peak } = measured.products(stage)?;
@@ -336,6 +351,7 @@ fn print_json(mut facts: serde_json::Value, measured: &Measured) -> anyhow::Resu
         "pairs_per_second": *n_pairs as f64 / median,
         "tokens_per_second": measured.n_tokens().map(|n| n as f64 / median),
         "request_millis": {"p50": quantile(requests, 0.5) * 1e3, "p99": quantile(requests, 0.99) * 1e3},
+        "piece_clock": clock.to_string(),
         "thread_seconds_by_piece": pieces.map(serde_json::Map::from_iter),
         "multiply_adds_by_piece": serde_json::Map::from_iter(products),
     });
@@ -380,11 +396,11 @@ fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<
         let all: f64 = pieces.by_name().iter().map(|(_, time)| time.as_secs_f64()).sum();
 
         for (name, time) in pieces.by_name() {
-            let (share, millis) = (time.as_secs_f64() / all, time.as_secs_f64() * 1e3 / measured.runs.len() as f64);
+            let (share, millis) = (time.as_secs_f64() / all, time.as_secs_f64() * 1e3 / measured.n_runs_of_pieces as f64);
             let products = measured.products(name).map(|products| products.to_string()).unwrap_or_default();
             line(
                 &format!("  {name}"),
-                format!("{:5.1} %  {millis:8.1} ms per run, summed over threads{products}", share * 100.0),
+                format!("{:5.1} %  {millis:8.1} ms per run, {}{products}", share * 100.0, measured.clock),
             )?;
         }
     }

@@ -3,6 +3,7 @@
 //! Weights and rows have one type, bf16 or f32. Norms, softmax and rotary positions always compute in f32.
 
 mod attention;
+mod mark;
 mod padded;
 mod rotary;
 mod train;
@@ -11,6 +12,7 @@ use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use candle_nn::ops;
@@ -18,10 +20,12 @@ use lorank_core::Precision;
 use lorank_kernels::{Activation, Span};
 
 use self::attention::AttentionPlan;
+use self::mark::Mark;
 use self::rotary::Rotary;
 pub(crate) use self::train::CandleTrain;
 use super::{Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
+use crate::clock::StageClock;
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
 use crate::precision::ChosenPrecision;
 use crate::weights::{Table, Weights};
@@ -94,6 +98,7 @@ impl Backend for Candle {
     type Embeddings = Embeddings;
     type Rotary = Rotary;
     type AttentionPlan = AttentionPlan;
+    type Mark = Mark;
     type Error = Error;
 
     /// A GPU runs one operation at a time, and candle's own operations use all threads of a CPU.
@@ -117,6 +122,22 @@ impl Backend for Candle {
 
     fn synchronize(&self) -> Result<()> {
         self.device.synchronize()
+    }
+
+    fn clock(&self) -> StageClock {
+        match self.device {
+            Device::Cpu => StageClock::Host,
+            Device::Cuda(_) => StageClock::DeviceEvents,
+            Device::Metal(_) => StageClock::HostAfterWaiting,
+        }
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        Mark::new(&self.device)
+    }
+
+    fn time_between(&self, start: &Mark, end: &Mark) -> Result<Duration> {
+        start.time_until(end)
     }
 
     fn tokens_max(&self) -> NonZeroUsize {

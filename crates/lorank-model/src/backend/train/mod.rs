@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lorank_core::{Precision, split_mix};
 use lorank_kernels::{Activation, Dropout, Format, Input, Isa, PackedMatrix, Segment, Span, copied};
@@ -102,6 +103,7 @@ impl Backend for Train {
     type Embeddings = Table;
     type Rotary = Angles;
     type AttentionPlan = Arc<Plan>;
+    type Mark = Instant;
     type Error = Infallible;
 
     const RUNS_PASSES_IN_PARALLEL: bool = true;
@@ -120,6 +122,14 @@ impl Backend for Train {
 
     fn synchronize(&self) -> Result<(), Infallible> {
         Ok(())
+    }
+
+    fn mark(&self) -> Result<Instant, Infallible> {
+        Ok(Instant::now())
+    }
+
+    fn time_between(&self, start: &Instant, end: &Instant) -> Result<Duration, Infallible> {
+        Ok(*end - *start)
     }
 
     /// A panel of weights is transposed once for the rows of a pass, so passes are longer than those without gradients.

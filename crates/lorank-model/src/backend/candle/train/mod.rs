@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::{Error, Result, Tensor};
 use lorank_kernels::{Activation, Isa, Span};
@@ -23,10 +24,12 @@ use lorank_kernels::{Activation, Isa, Span};
 use self::attention::Plan;
 use self::dropout::{Factors, Window};
 use self::tape::{Operation, Rows, Update};
+use super::mark::Mark;
 use super::rotary::Rotary;
 use super::{Candle, Embeddings};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
+use crate::clock::StageClock;
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
 use crate::backend::{Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
 use crate::precision::ChosenPrecision;
@@ -98,6 +101,7 @@ impl Backend for CandleTrain {
     type Embeddings = Embeddings;
     type Rotary = Rotary;
     type AttentionPlan = Arc<Plan>;
+    type Mark = Mark;
     type Error = Error;
 
     const RUNS_PASSES_IN_PARALLEL: bool = Candle::RUNS_PASSES_IN_PARALLEL;
@@ -116,6 +120,18 @@ impl Backend for CandleTrain {
 
     fn synchronize(&self) -> Result<()> {
         self.candle.synchronize()
+    }
+
+    fn clock(&self) -> StageClock {
+        self.candle.clock()
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        self.candle.mark()
+    }
+
+    fn time_between(&self, start: &Mark, end: &Mark) -> Result<Duration> {
+        self.candle.time_between(start, end)
     }
 
     fn tokens_max(&self) -> NonZeroUsize {
