@@ -13,7 +13,7 @@ use crate::head::Head;
 use crate::model::{BaseModel, Model, ScoringModel};
 use crate::pack::{AdaptedPair, Pack};
 use crate::pass::Pass;
-use crate::{ModelError, Pair, device};
+use crate::{Measure, ModelError, Pair, device};
 
 /// The purpose of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

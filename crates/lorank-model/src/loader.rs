@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ModelError;
 use crate::backend::linear::{Linear, Module, Modules, NormModule, TableModule};
-use crate::backend::{Backend, Storage};
+use crate::backend::{AdjustRow, Backend, Storage};
 use crate::embedding::Table;
 use crate::head::{Head, HeadSpec, ScoreTokens};
 use crate::labels::HeadRow;
@@ -96,11 +96,8 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.n_parameters += n_out * n_in;
         let slot = self.modules.linears.len();
         let update = self.merge.and_then(|merge| merge.update(slot));
-        let adjust = |row: usize, values: &mut [f32]| {
-            if let Some(update) = update {
-                update.add_row(row, values);
-            }
-        };
+        let add_row = update.map(|update| |row: usize, values: &mut [f32]| update.add_row(row, values));
+        let adjust = add_row.as_ref().map(|add_row| add_row as AdjustRow<'_>);
         let (tensor, shape) = (format!("{name}.weight"), [n_out, n_in]);
         let weight = self.backend.matrix(self.weights, &tensor, shape, Storage::Precision, adjust)?;
         let bias = (bias == Bias::Given).then(|| self.values(&format!("{name}.bias"), n_out)).transpose()?;

@@ -495,7 +495,7 @@ impl Tensors {
     ) -> Result<B::Matrix, ModelError> {
         let name = self.take(plain);
         self.n_parameters += shape.iter().product::<usize>();
-        backend.matrix(&mut self.weights, &name, shape, storage, |_, _| {})
+        backend.matrix(&mut self.weights, &name, shape, storage, None)
     }
 
     fn values(&mut self, plain: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {

@@ -27,9 +27,7 @@ use crate::precision::{ChosenPrecision, Int8Effect, Int8Form};
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
-use crate::{
-    DeviceChoice, ForwardPass, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock, device,
-};
+use crate::{DeviceChoice, ForwardPass, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock, device};
 
 /// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
@@ -221,7 +219,10 @@ fn load_on(
             let form = Int8Form::of(&base.architecture);
             Model::load(Kernels::new(options.precision, int8, form)?, base, weights, options)
         }
-        device => Model::load(Candle::new(device, options.precision, is_reference)?, base, weights, options),
+        device => {
+            let candle = Candle::new(device, options.precision, is_reference)?.allowing_tf32();
+            Model::load(candle, base, weights, options)
+        }
     }
 }
 

@@ -32,7 +32,8 @@ use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
 use crate::whole::{Whole, WholeTemplates};
 use crate::{
-    AdapterSummary, BaseSummary, Int8Ranking, LoadOptions, Measure, ModelError, OtherBase, Prompt, ScoresToCompare, StageClock,
+    AdapterSummary, BaseSummary, Int8Ranking, LoadOptions, Measure, ModelError, OtherBase, Prompt, ScoresToCompare,
+    StageClock,
 };
 
 /// A reranker: a base model and the adapters loaded on it, which share the base weights.

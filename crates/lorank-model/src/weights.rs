@@ -207,6 +207,18 @@ impl Weights {
         })
     }
 
+    /// Passes the bytes of a matrix of the given shape, which [`is_bf16`](Self::is_bf16), to `read`: little-endian, row by row.
+    pub(crate) fn bf16<T>(
+        &mut self,
+        tensor: &str,
+        shape: [usize; 2],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, ModelError> {
+        // Infinities and NaN have all bits of the exponent.
+        let is_finite = |bytes: &[u8; 2]| u16::from_le_bytes(*bytes) & 0x7f80 != 0x7f80;
+        self.with_values(tensor, &shape, |bytes, _| (read(&bytes), bytes.as_chunks().0.iter().all(is_finite)))
+    }
+
     /// Some rows of a matrix of the given shape, concatenated: [ids.len(), width].
     pub(crate) fn rows(
         &mut self,

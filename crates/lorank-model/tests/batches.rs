@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Precision, Query, Reranker, Score, score_groups};
-use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};
+use lorank_model::{Files, ForwardPass, LoadOptions, Measure, ModelReranker, StageClock, StageTimes};
 use lorank_testing::fixture;
 use proptest::prelude::*;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 struct Models {
     reranker: ModelReranker,
@@ -86,6 +87,28 @@ fn for_each_score(models: &Models, batch: &Batch, mut see: impl FnMut(&Models, G
         for (candidate, score) in group.candidates.iter().zip(scores) {
             see(models, Group { candidates: std::slice::from_ref(candidate), ..*group }, score);
         }
+    }
+}
+
+/// The passes of the reference are started one after another, and none is waited for before the next ones are started.
+#[test]
+fn stages_are_measured_where_this_is_asked_for() {
+    let texts: Vec<String> = (0..9).map(|n| "a passage ".repeat(n + 1)).collect();
+    let candidates: Vec<Candidate> =
+        texts.iter().map(|text| Candidate::new("x", text.clone(), Score::new(0.0).unwrap())).collect();
+    for Models { reranker, versions } in &*LLAMA {
+        let group = Group { query: &Query::new("a question"), model: &versions[1], candidates: &candidates };
+        let pairs = reranker.encode_with(group, None).unwrap();
+        let score = |measure| reranker.score_timed(&pairs.iter().collect::<Vec<_>>(), measure);
+        let [(scores, total), (same_scores, by_stage)] = [Measure::Total, Measure::Stages].map(score);
+        let numbers = |scores: Vec<Result<Score, _>>| scores.into_iter().map(Result::unwrap).collect::<Vec<Score>>();
+        assert_eq!(numbers(scores), numbers(same_scores));
+        assert_eq!(reranker.stage_clock(), StageClock::Host);
+        let of_stages = |times: &StageTimes| times.by_name().iter().map(|(_, time)| *time).sum::<Duration>();
+        assert!(of_stages(&total).is_zero() && !total.forward.is_zero(), "{total:?}");
+        assert!(by_stage.linear > Duration::ZERO && of_stages(&by_stage) <= by_stage.forward, "{by_stage:?}");
+        let counts = |times: &StageTimes| (times.n_tokens, times.linear_products, times.attention_products);
+        assert_eq!(counts(&total), counts(&by_stage));
     }
 }
 

@@ -12,7 +12,7 @@ use lorank_kernels::{
     Activation, Attention, Format, Input, Isa, LeftOut, LowRank, PackedMatrix, Rotary, Segment, Span,
 };
 
-use super::{Backend, Lookup, Peaks, Storage};
+use super::{AdjustRow, Backend, Lookup, Peaks, Storage};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
 use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect, Int8Form};
@@ -84,12 +84,14 @@ pub(super) fn packed(
     [n_out, n_in]: [usize; 2],
     format: Format,
     isa: Isa,
-    mut adjust: impl FnMut(usize, &mut [f32]),
+    adjust: Option<AdjustRow<'_>>,
 ) -> Result<PackedMatrix, ModelError> {
     weights.matrix(tensor, [n_out, n_in], |read| {
         PackedMatrix::pack(format, isa, n_out, n_in, |row, values| {
             read(row, values);
-            adjust(row, values);
+            if let Some(adjust) = adjust {
+                adjust(row, values);
+            }
         })
     })
 }
@@ -149,7 +151,7 @@ impl Backend for Kernels {
         tensor: &str,
         shape: [usize; 2],
         storage: Storage,
-        adjust: impl FnMut(usize, &mut [f32]),
+        adjust: Option<AdjustRow<'_>>,
     ) -> Result<PackedMatrix, ModelError> {
         let format = match storage {
             Storage::Precision => self.format,

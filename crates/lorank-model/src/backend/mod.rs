@@ -89,7 +89,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// The best number of tokens for a forward pass.
     fn tokens_max(&self) -> NonZeroUsize;
 
-    /// Reads a matrix. `adjust` may change each row before it is rounded to the storage format.
+    /// Reads a matrix. `adjust` changes each row before it is rounded to the storage format.
     ///
     /// The layers that [`linears`](Backend::linears) runs together are read consecutively.
     fn matrix(
@@ -98,7 +98,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         tensor: &str,
         shape: [usize; 2],
         storage: Storage,
-        adjust: impl FnMut(usize, &mut [f32]),
+        adjust: Option<AdjustRow<'_>>,
     ) -> Result<Self::Matrix, ModelError>;
 
     /// A vector with these values.
@@ -256,6 +256,9 @@ pub struct Peaks {
     /// Of attention.
     pub attention: f64,
 }
+
+/// Changes a row of a matrix, given its index.
+pub(crate) type AdjustRow<'a> = &'a dyn Fn(usize, &mut [f32]);
 
 /// An embedding table, and the row id of each token.
 pub(crate) type Lookup<'a, B> = (&'a <B as Backend>::Embeddings, &'a [u32]);

@@ -396,7 +396,8 @@ fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<
         let all: f64 = pieces.by_name().iter().map(|(_, time)| time.as_secs_f64()).sum();
 
         for (name, time) in pieces.by_name() {
-            let (share, millis) = (time.as_secs_f64() / all, time.as_secs_f64() * 1e3 / measured.n_runs_of_pieces as f64);
+            let (share, millis) =
+                (time.as_secs_f64() / all, time.as_secs_f64() * 1e3 / measured.n_runs_of_pieces as f64);
             let products = measured.products(name).map(|products| products.to_string()).unwrap_or_default();
             line(
                 &format!("  {name}"),

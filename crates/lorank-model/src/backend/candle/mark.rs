@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "cuda")]
-use candle_core::cuda::cudarc::driver::{CudaEvent, sys::CUevent_flags};
-#[cfg(feature = "cuda")]
 use candle_core::cuda::WrapErr;
+#[cfg(feature = "cuda")]
+use candle_core::cuda::cudarc::driver::{CudaEvent, sys::CUevent_flags};
 use candle_core::{Device, Result};
 
 /// A point after the operations that this thread has started.

@@ -6,6 +6,7 @@ mod attention;
 mod mark;
 mod padded;
 mod rotary;
+mod tf32;
 mod train;
 
 use std::borrow::Cow;
@@ -23,10 +24,10 @@ use self::attention::AttentionPlan;
 use self::mark::Mark;
 use self::rotary::Rotary;
 pub(crate) use self::train::CandleTrain;
-use super::{Backend, Lookup, Storage, try_map};
+use super::{AdjustRow, Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
-use crate::clock::StageClock;
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
+use crate::clock::StageClock;
 use crate::precision::ChosenPrecision;
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
@@ -77,9 +78,26 @@ impl Candle {
         Ok(Self { device, chosen, dtype })
     }
 
+    /// For scores alone: lets a GPU multiply f32 in TF32 if the model is in bf16.
+    pub(crate) fn allowing_tf32(self) -> Self {
+        if self.device.is_cuda() {
+            tf32::choose(self.dtype == DType::BF16);
+        }
+        self
+    }
+
     /// A tensor on the device.
     fn tensor(&self, values: Vec<f32>, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
         Tensor::from_vec(values, shape.into(), &self.device)?.to_dtype(self.dtype)
+    }
+
+    /// A tensor of a file. Numbers in bf16 go to the device as they are in the file.
+    fn read(&self, weights: &mut Weights, tensor: &str, shape: [usize; 2]) -> std::result::Result<Tensor, ModelError> {
+        if self.dtype == DType::BF16 && weights.is_bf16(tensor) {
+            let upload = |bytes: &[u8]| Tensor::from_raw_buffer(bytes, DType::BF16, &shape, &self.device);
+            return Ok(weights.bf16(tensor, shape, upload)??);
+        }
+        Ok(self.tensor(weights.values(tensor, &shape)?, &shape)?)
     }
 
     /// The rows of a table with these ids: [ids.len(), width].
@@ -150,8 +168,9 @@ impl Backend for Candle {
         tensor: &str,
         [n_out, n_in]: [usize; 2],
         _storage: Storage,
-        mut adjust: impl FnMut(usize, &mut [f32]),
+        adjust: Option<AdjustRow<'_>>,
     ) -> std::result::Result<Tensor, ModelError> {
+        let Some(adjust) = adjust else { return self.read(weights, tensor, [n_out, n_in]) };
         let mut values = weights.values(tensor, &[n_out, n_in])?;
         values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
         Ok(self.tensor(values, (n_out, n_in))?)
@@ -168,13 +187,10 @@ impl Backend for Candle {
         tensor: &str,
         [n, width]: [usize; 2],
     ) -> std::result::Result<Embeddings, ModelError> {
-        let table = weights.table(tensor, [n, width])?;
-        if self.device.is_cpu() {
-            return Ok(Embeddings::Coded(table));
+        match self.device {
+            Device::Cpu => weights.table(tensor, [n, width]).map(Embeddings::Coded),
+            _ => self.read(weights, tensor, [n, width]).map(Embeddings::OnDevice),
         }
-        let mut values = vec![0.0; n * width];
-        values.chunks_mut(width).enumerate().for_each(|(at, row)| table.read(at, row));
-        Ok(Embeddings::OnDevice(self.tensor(values, (n, width))?))
     }
 
     fn matrix_bytes(matrix: &Tensor) -> usize {
@@ -355,6 +371,52 @@ impl From<Error> for ModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Files;
+    use crate::weights::ADAPTER_FILE;
+
+    fn adapter_in_bf16() -> Vec<u8> {
+        std::fs::read(lorank_testing::fixture("tiny-llama/adapter-d/adapter_model.safetensors")).unwrap()
+    }
+
+    /// The weights of an adapter with these bytes, and the name and shape of its first matrix.
+    fn weights(bytes: Vec<u8>) -> (Weights, String, [usize; 2]) {
+        let weights = Weights::of_adapter(&Files::embedded("m", [(ADAPTER_FILE, &*bytes.leak())])).unwrap();
+        let name = weights.names().next().unwrap().to_owned();
+        let shape = weights.shape(&name).unwrap().try_into().unwrap();
+        (weights, name, shape)
+    }
+
+    #[test]
+    fn numbers_in_bf16_are_uploaded_as_they_are_in_the_file() {
+        let candle = Candle::new(Device::Cpu, Precision::Bf16.into(), false).unwrap();
+        let (mut direct, name, shape) = weights(adapter_in_bf16());
+        assert!(direct.is_bf16(&name));
+        let (mut decoded, ..) = weights(adapter_in_bf16());
+        let read =
+            |weights: &mut Weights, adjust| candle.matrix(weights, &name, shape, Storage::AsInFile, adjust).unwrap();
+        let [a, b] = [read(&mut direct, None), read(&mut decoded, Some(&|_, _| {}))].map(|matrix| {
+            assert_eq!((matrix.dtype(), matrix.dims()), (DType::BF16, &shape[..]));
+            matrix.to_vec2::<half::bf16>().unwrap()
+        });
+        assert_eq!(a, b);
+        assert_eq!(direct.digest(), decoded.digest());
+    }
+
+    #[test]
+    fn an_infinite_number_in_bf16_is_refused() {
+        let mut bytes = adapter_in_bf16();
+        let n = bytes.len();
+        bytes[n - 2..].copy_from_slice(&half::bf16::NEG_INFINITY.to_le_bytes());
+        let (mut weights, ..) = weights(bytes);
+        let candle = Candle::new(Device::Cpu, Precision::Bf16.into(), false).unwrap();
+        let names: Vec<String> = weights.names().map(str::to_owned).collect();
+        let mut read = |name: &String| {
+            let shape = weights.shape(name).unwrap().try_into().unwrap();
+            candle.matrix(&mut weights, name, shape, Storage::AsInFile, None).err()
+        };
+        let refused: Vec<ModelError> = names.iter().filter_map(&mut read).collect();
+        assert!(matches!(&refused[..], [ModelError::NotFiniteWeight { .. }]), "{refused:?}");
+    }
 
     #[test]
     fn the_reference_is_in_f32() {

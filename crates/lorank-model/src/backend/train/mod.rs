@@ -19,7 +19,7 @@ use lorank_kernels::{Activation, Dropout, Format, Input, Isa, PackedMatrix, Segm
 use self::tape::{NormKind, Operation, Update};
 pub(crate) use self::tape::{Plan, Rows};
 use super::kernels::{joined, packed};
-use super::{Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
+use super::{AdjustRow, Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
 use crate::precision::ChosenPrecision;
@@ -143,7 +143,7 @@ impl Backend for Train {
         tensor: &str,
         shape: [usize; 2],
         _storage: Storage,
-        adjust: impl FnMut(usize, &mut [f32]),
+        adjust: Option<AdjustRow<'_>>,
     ) -> Result<Matrix, ModelError> {
         Ok(Matrix::frozen(Arc::new(packed(weights, tensor, shape, Format::F32, self.isa, adjust)?)))
     }

@@ -26,12 +26,12 @@ use self::dropout::{Factors, Window};
 use self::tape::{Operation, Rows, Update};
 use super::mark::Mark;
 use super::rotary::Rotary;
-use super::{Candle, Embeddings};
+use super::{Candle, Embeddings, tf32};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
-use crate::clock::StageClock;
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
-use crate::backend::{Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
+use crate::backend::{AdjustRow, Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
+use crate::clock::StageClock;
 use crate::precision::ChosenPrecision;
 use crate::weights::Weights;
 
@@ -63,6 +63,10 @@ struct Trained {
 
 impl CandleTrain {
     pub(crate) fn new(candle: Candle) -> Self {
+        if candle.device.is_cuda() {
+            // Trained matrices and their gradients are in f32.
+            tf32::choose(false);
+        }
         Self { candle, isa: Isa::detect(), records: false }
     }
 
@@ -144,7 +148,7 @@ impl Backend for CandleTrain {
         tensor: &str,
         shape: [usize; 2],
         storage: Storage,
-        adjust: impl FnMut(usize, &mut [f32]),
+        adjust: Option<AdjustRow<'_>>,
     ) -> std::result::Result<Matrix, ModelError> {
         Ok(Matrix { tensor: self.candle.matrix(weights, tensor, shape, storage, adjust)?, trained: None })
     }
