@@ -10,13 +10,15 @@ use serde_json::Value;
 /// For tests alone; it may use the crates of level 0, and only as a dev-dependency may it be used.
 const TESTING: &str = "lorank-testing";
 
-/// The one crate that may hold unsafe code. Its own manifest denies a block without a `SAFETY` line.
-const KERNELS: &str = "lorank-kernels";
+/// The crates that may hold unsafe code. Their own manifests deny a block without a `SAFETY` line.
+const UNSAFE: &[&str] = &["lorank-kernels", "lorank-cuda"];
 
 /// A family of dependencies (a trailing `*` stands for any ending) and the crates that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
     ("tantivy*", &["lorank-tantivy"]),
     ("candle-*", &["lorank-model"]),
+    ("cudarc", &["lorank-cuda"]),
+    ("libloading", &["lorank-cuda"]),
     ("tokenizers", &["lorank-model"]),
     ("hf-hub", &["lorank-model"]),
     ("safetensors", &["lorank-model", TESTING]),
@@ -254,7 +256,7 @@ fn experiments_have_no_store_no_io_no_threads_and_no_clock() {
 
 #[test]
 fn every_crate_takes_the_workspace_lints() {
-    for (name, package) in packages().into_iter().filter(|(name, _)| name != KERNELS) {
+    for (name, package) in packages().into_iter().filter(|(name, _)| !UNSAFE.contains(&name.as_str())) {
         let manifest = fs::read_to_string(package.folder.join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{name} goes without the workspace's lints");
     }
@@ -264,12 +266,16 @@ fn every_crate_takes_the_workspace_lints() {
 fn only_the_kernels_are_unsafe() {
     let openings = ["{", "fn", "impl", "trait", "extern"].map(|what| format!("{} {what}", concat!("un", "safe")));
     let is_unsafe = |line: &str| !is_comment(line) && openings.iter().any(|opening| line.contains(opening.as_str()));
+    let is_of = |path: &Path, name: &str| path.components().any(|part| part.as_os_str() == name);
     let (kernels, others): (Vec<PathBuf>, Vec<PathBuf>) =
-        files(".rs").into_iter().partition(|path| path.to_string_lossy().contains(KERNELS));
+        files(".rs").into_iter().partition(|path| UNSAFE.iter().any(|name| is_of(path, name)));
     assert_eq!(lines_with(&others, is_unsafe), [""; 0]);
-    assert!(!lines_with(&kernels, is_unsafe).is_empty(), "the search finds what there is to find");
-    let manifest = fs::read_to_string(packages()[KERNELS].folder.join("Cargo.toml")).unwrap();
-    assert!(manifest.contains("undocumented_unsafe_blocks = \"deny\""));
+    for name in UNSAFE {
+        let own: Vec<PathBuf> = kernels.iter().filter(|path| is_of(path, name)).cloned().collect();
+        assert!(!lines_with(&own, is_unsafe).is_empty(), "the search finds what there is to find in {name}");
+        let manifest = fs::read_to_string(packages()[*name].folder.join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("undocumented_unsafe_blocks = \"deny\""), "{name}");
+    }
 }
 
 #[test]

@@ -52,14 +52,15 @@ extern "C" __global__ void quantize(View x, View out, float *scales, int width) 
     }
 }
 
-// Where cublasLt has no scales for each row: what follows such a product. `bias` and `add` may have no data.
-extern "C" __global__ void finish_scaled(
+// What follows a product without the scales of its rows, its bias or its residual. Any of them may have no data.
+extern "C" __global__ void finish(
     View product, const float *x_scales, const float *w_scales, View bias, View add, View out, int width
 ) {
-    float x_scale = x_scales[blockIdx.x], numbers[8], others[8];
+    float numbers[8], others[8];
     EACH_COLUMN(column, width) {
         load8(product, blockIdx.x, column, width, numbers);
-        for (int i = 0; i < 8 && column + i < width; i++) numbers[i] *= x_scale * w_scales[column + i];
+        if (x_scales)
+            for (int i = 0; i < 8 && column + i < width; i++) numbers[i] *= x_scales[blockIdx.x] * w_scales[column + i];
         if (bias.data) {
             load8(bias, 0, column, width, others);
             for (int i = 0; i < 8; i++) numbers[i] += others[i];

@@ -45,6 +45,12 @@ pub enum CudaError {
         /// The second one.
         minor: i32,
     },
+    /// The GPU has no products in [`Format::E4m3`](crate::Format::E4m3).
+    #[error("`{name}` has no FP8 (compute capability 8.9, Ada or Hopper, is needed); use bf16")]
+    NoE4m3 {
+        /// The GPU's name.
+        name: String,
+    },
     /// A library of CUDA's toolkit is missing.
     #[error(
         "the library `{library}` was not found ({tried}); install it from the CUDA toolkit, or with \

@@ -27,6 +27,28 @@ pub(crate) enum Argument<'a> {
     Number(f32),
 }
 
+/// All kernels.
+pub(crate) const NAMES: &[&str] = &[
+    "activate",
+    "add",
+    "attention_32",
+    "attention_64",
+    "attention_128",
+    "attention_any",
+    "copy",
+    "embed",
+    "finish",
+    "gated",
+    "gather",
+    "keep_columns",
+    "layer_norm",
+    "mean",
+    "quantize",
+    "rms_norm",
+    "rope",
+    "scale",
+];
+
 /// The most threads of a block that works on a row.
 const ROW_THREADS_MAX: usize = 256;
 
@@ -84,21 +106,17 @@ impl<'a> Launch<'a> {
         }
     }
 
-    /// What follows a product of quantized rows that was computed without their scales.
-    pub(crate) fn finish_scaled(
+    /// What follows a product that was computed without the scales of its rows, its bias or its residual.
+    pub(crate) fn finish(
         product: &'a Rows,
-        [x, w]: [&'a Quantized; 2],
-        bias: Option<&'a Vector>,
+        operands: Option<[&'a Quantized; 2]>,
+        bias: Option<&'a Rows>,
         add: Option<&'a Rows>,
         out: &'a Rows,
     ) -> Option<Self> {
-        let [x, w] = [x, w].map(|rows| Argument::Pointer(Some(&rows.scales)));
-        let bias = bias.map(|bias| bias.of(out.format()));
-        by_row(
-            "finish_scaled",
-            vec![view(product), x, w, Argument::View(bias), Argument::View(add), view(out), width(out)],
-            out,
-        )
+        let scales = |at: usize| Argument::Pointer(operands.map(|operands| &operands[at].scales));
+        let (bias, add) = (Argument::View(bias), Argument::View(add));
+        by_row("finish", vec![view(product), scales(0), scales(1), bias, add, view(out), width(out)], out)
     }
 }
 
@@ -165,4 +183,25 @@ fn integer(n: usize) -> Argument<'static> {
 
 fn function(activation: Activation) -> Argument<'static> {
     Argument::Integer(activation as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kernel_is_in_the_source_once() {
+        for name in NAMES {
+            let opening = match name.strip_prefix("attention_") {
+                Some(head_dim) if head_dim != "any" => format!("\nATTENTION({head_dim})\n"),
+                _ => format!(" {name}(\n").replace('\n', ""),
+            };
+            let is_definition = |line: &&str| line.contains("extern \"C\" __global__") && line.contains(&opening);
+            let n = crate::gpu::SOURCE.lines().filter(is_definition).count();
+            let n = if opening.starts_with('\n') { crate::gpu::SOURCE.matches(&opening).count() } else { n };
+            assert_eq!(n, 1, "{name}");
+        }
+        let n_definitions = crate::gpu::SOURCE.matches("extern \"C\" __global__").count();
+        assert_eq!(n_definitions - 1 + 3, NAMES.len(), "one macro defines three kernels");
+    }
 }

@@ -37,8 +37,8 @@ extern crate self as lorank_cuda;
 mod attention;
 mod error;
 mod format;
+mod gpu;
 mod host;
-#[cfg(test)]
 mod launch;
 mod memory;
 mod op;
@@ -50,6 +50,7 @@ mod tests;
 pub use attention::{AttentionShape, Mask, Span, Spans};
 pub use error::{CudaError, Tried};
 pub use format::Format;
+pub use gpu::{Gpu, GpuOptions};
 pub use host::Host;
 pub use memory::ArenaUse;
 pub use op::{Activation, Op};

@@ -1,6 +1,7 @@
 //! Memory of a device: slabs of weights that are filled in order, and the arena of activations. Only offsets are kept
 //! here, so all of it works alike for a GPU and for the host in its place.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -31,6 +32,8 @@ pub struct Region {
 pub(crate) enum Storage {
     /// Memory of the host, and the count of its bytes in use.
     Host { bytes: Mutex<Vec<u8>>, n_used: Arc<AtomicUsize> },
+    /// Memory of a GPU, which is freed with its owner.
+    Device { address: u64, _owner: Box<dyn Any + Send + Sync> },
 }
 
 impl fmt::Debug for Region {
@@ -42,13 +45,17 @@ impl fmt::Debug for Region {
 impl Region {
     /// The bytes of a region of the host.
     pub(crate) fn host(&self) -> MutexGuard<'_, Vec<u8>> {
-        let Storage::Host { bytes, .. } = &self.storage;
+        let Storage::Host { bytes, .. } = &self.storage else {
+            unreachable!("memory of another device has been refused")
+        };
         locked(bytes)
     }
 
     /// On the host, makes every number of the range NaN, so that no test passes by what was there before.
     fn poison(&self, range: Range<usize>) {
-        self.host()[range].fill(POISON);
+        if let Storage::Host { bytes, .. } = &self.storage {
+            locked(bytes)[range].fill(POISON);
+        }
     }
 
     /// A region of the host that is all poison.
@@ -61,8 +68,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        let Storage::Host { n_used, .. } = &self.storage;
-        n_used.fetch_sub(self.n_bytes, Ordering::Relaxed);
+        if let Storage::Host { n_used, .. } = &self.storage {
+            n_used.fetch_sub(self.n_bytes, Ordering::Relaxed);
+        }
     }
 }
 

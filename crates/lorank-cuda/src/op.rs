@@ -52,7 +52,7 @@ pub enum Op<'a> {
     ScaledGemm {
         /// `[n, n_in]`
         x: &'a Quantized,
-        /// `[n_out, n_in]`
+        /// `[n_out, n_in]`: multiples of 16.
         w: &'a Quantized,
         /// `[n_out]`; added in the format of `out`.
         bias: Option<&'a Vector>,
@@ -234,7 +234,8 @@ impl Op<'_> {
             }
             Op::ScaledGemm { x, w, bias, add, out } => {
                 assert_eq!(out.format(), Format::Bf16, "products of quantized rows are bf16");
-                assert!(x.width().is_multiple_of(16), "tensor cores read 16 numbers of `E4m3` at once");
+                let is_whole = x.width().is_multiple_of(16) && w.n_rows().is_multiple_of(16);
+                assert!(is_whole, "tensor cores read 16 numbers of `E4m3` at once");
                 check_quantized(x, device);
                 check_quantized(w, device);
                 check_product([&x.numbers, &w.numbers], bias, add, out, device);

@@ -188,7 +188,6 @@ impl Rows {
     }
 
     /// The first byte within the region.
-    #[cfg(test)]
     pub(crate) fn first_byte(&self) -> usize {
         self.block.start + self.first * self.format.n_bytes()
     }

@@ -167,8 +167,8 @@ proptest! {
     }
 
     #[test]
-    fn quantized_products(n in 1..9_usize, n_in in 1..4_usize, n_out in 1..9_usize, seed: u64) {
-        let (host, n_in) = (host(), 16 * n_in);
+    fn quantized_products(n in 1..9_usize, n_in in 1..4_usize, n_out in 1..4_usize, seed: u64) {
+        let (host, n_in, n_out) = (host(), 16 * n_in, 16 * n_out);
         let (x, x_values) = filled(&host, [n, n_in], Format::Bf16, seed);
         let w_values = numbers(n_out * n_in, seed ^ 1);
         let (quantized, w) = (host.quantized_rows(n, n_in).unwrap(), host.quantized_weights([n_out, n_in]).unwrap());

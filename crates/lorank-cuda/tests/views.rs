@@ -98,6 +98,10 @@ fn operations_refuse_what_would_leave_the_memory_of_their_rows() {
         ("operands of two formats", Op::Gemm { x: &x, w: &rounded, bias: None, add: None, out: &y.columns(0..4) }),
         ("a result of another width", Op::Gemm { x: &x, w: &y, bias: None, add: None, out: &rows(4, 5, Format::F32) }),
         ("a result over an operand", Op::Gemm { x: &x, w: &y, bias: None, add: None, out: &x.columns(0..4) }),
+        (
+            "fewer than 16 columns of a quantized result",
+            Op::ScaledGemm { x: &quantized, w: &quantized, bias: None, add: None, out: &rounded.columns(0..4) },
+        ),
         ("a quantized result in f32", Op::ScaledGemm { x: &quantized, w: &quantized, bias: None, add: None, out: &y }),
         ("half a head", Op::Rope { x: &x, head_dim: 6, table: &y.columns(0..6), positions: &indices(&[0; 4]) }),
         (

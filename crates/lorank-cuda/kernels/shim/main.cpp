@@ -43,7 +43,7 @@ template <class... T> std::function<void(const Arguments &)> of(void (*kernel)(T
 static const std::map<std::string, std::function<void(const Arguments &)>> kernels = {
     KERNEL(copy), KERNEL(gather), KERNEL(embed), KERNEL(scale), KERNEL(add), KERNEL(activate), KERNEL(gated),
     KERNEL(keep_columns), KERNEL(mean), KERNEL(rope), KERNEL(rms_norm), KERNEL(layer_norm), KERNEL(quantize),
-    KERNEL(finish_scaled), KERNEL(attention_32), KERNEL(attention_64), KERNEL(attention_128), KERNEL(attention_any),
+    KERNEL(finish), KERNEL(attention_32), KERNEL(attention_64), KERNEL(attention_128), KERNEL(attention_any),
 };
 
 static void read_bytes(void *to, size_t n) {

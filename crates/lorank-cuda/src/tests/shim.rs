@@ -116,6 +116,14 @@ impl Ops for Shim {
     fn run(&self, op: Op<'_>) -> Result<(), CudaError> {
         op.check(self.device());
         match op {
+            Op::Gemm { x, w, bias: Some(bias), add, out } => {
+                // As on a GPU whose cublasLt adds no bias to this product.
+                self.host.run(Op::Gemm { x, w, bias: None, add, out })?;
+                Launch::finish(out, None, Some(bias.of(out.format())), None, out)
+                    .iter()
+                    .for_each(|launch| self.launch(launch));
+                Ok(())
+            }
             Op::Gemm { .. } => self.host.run(op),
             Op::ScaledGemm { x, w, bias, add, out } => {
                 // As on a GPU whose cublasLt has no scales for each row.
@@ -127,7 +135,8 @@ impl Ops for Shim {
                 };
                 let (x_only, w_only) = (unscaled(x)?, unscaled(w)?);
                 self.host.run(Op::ScaledGemm { x: &x_only, w: &w_only, bias: None, add: None, out: &product })?;
-                Launch::finish_scaled(&product, [x, w], bias, add, out).iter().for_each(|launch| self.launch(launch));
+                let bias = bias.map(|bias| bias.of(out.format()));
+                Launch::finish(&product, Some([x, w]), bias, add, out).iter().for_each(|launch| self.launch(launch));
                 Ok(())
             }
             _ => {

@@ -40,6 +40,10 @@ pub(crate) fn compare(device: &dyn Ops, arena_bytes: usize) {
         let what = format!("quantized product, bias: {has_bias}, residual: {has_add}");
         check_within(4.0, &what, &|case| case.quantized_product(has_bias, has_add));
     }
+    for layout in layouts() {
+        // The same, before the bias.
+        check_within(4.0, &format!("products {layout:?}"), &|case| case.products(layout));
+    }
     for attention in attentions() {
         // The weights may be rounded to bf16.
         check_within(0.5, &format!("{attention:?}"), &|case| case.attention(&attention));
@@ -50,7 +54,6 @@ pub(crate) fn compare(device: &dyn Ops, arena_bytes: usize) {
         check(&format!("lookups {layout:?}"), &|case| case.lookups(layout));
         check(&format!("norms {layout:?}"), &|case| case.norms(layout));
         check(&format!("quantized {layout:?}"), &|case| case.quantized(layout));
-        check(&format!("products {layout:?}"), &|case| case.products(layout));
     }
     for format in [Format::F32, Format::Bf16] {
         check(&format!("rotations {format:?}"), &|case| case.rotations(format));
