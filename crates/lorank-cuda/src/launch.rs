@@ -49,6 +49,9 @@ pub(crate) const NAMES: &[&str] = &[
     "scale",
 ];
 
+/// The kernels of attention on tensor cores, and the widths of their heads.
+pub(crate) const ATTENTIONS: [(usize, &str); 3] = [(32, "attention_32"), (64, "attention_64"), (128, "attention_128")];
+
 /// The most threads of a block that works on a row.
 const ROW_THREADS_MAX: usize = 256;
 
@@ -131,27 +134,27 @@ fn by_row<'a>(kernel: &'static str, arguments: Vec<Argument<'a>>, rows: &Rows) -
 fn attention<'a>(qkv_out: [&'a Rows; 4], shape: &AttentionShape, spans: &'a Spans) -> Option<Launch<'a>> {
     let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = *shape;
     let is_fast = qkv_out.iter().all(|rows| rows.format() == Format::Bf16 && is_aligned(rows));
-    let kernel = match head_dim {
-        32 if is_fast => "attention_32",
-        64 if is_fast => "attention_64",
-        128 if is_fast => "attention_128",
-        _ => "attention_any",
-    };
+    let fast = ATTENTIONS.iter().find(|(width, _)| is_fast && *width == head_dim);
     let [q, k, v, out] = qkv_out.map(|rows| view(rows));
     let window = integer(mask.window.unwrap_or(NO_WINDOW).min(NO_WINDOW));
     let scale = Argument::Number(1.0 / (head_dim as f32).sqrt());
     let mut arguments = vec![q, k, v, out, ids(&spans.tiles), integer(n_heads), integer(n_heads / n_kv_heads)];
     arguments.extend([scale, integer(usize::from(mask.is_causal)), window]);
-    let n_shared = if kernel == "attention_any" {
-        arguments.push(integer(head_dim));
-        0
-    } else {
-        // Two buffers of keys and two of values, with 16 bytes between rows.
-        4 * ATTENTION_KEYS * (head_dim + 8) * Format::Bf16.n_bytes()
+    let (kernel, n_shared) = match fast {
+        Some((_, kernel)) => (*kernel, shared_bytes(head_dim)),
+        None => {
+            arguments.push(integer(head_dim));
+            ("attention_any", 0)
+        }
     };
     let n_blocks = spans.tiles.values().len() / TILE_WORDS * n_heads;
     let launch = Launch { kernel, n_blocks, n_threads: ATTENTION_THREADS, n_shared, arguments };
     (n_blocks > 0).then_some(launch)
+}
+
+/// The shared memory of attention on tensor cores: two buffers of keys and two of values, with 16 bytes between rows.
+pub(crate) const fn shared_bytes(head_dim: usize) -> usize {
+    4 * ATTENTION_KEYS * (head_dim + 8) * Format::Bf16.n_bytes()
 }
 
 /// Whether each row begins where vectors of eight numbers, but of 16 bytes at most, may begin. A block begins at a

@@ -2,6 +2,7 @@
 
 use crate::attention::HEAD_DIM_MAX;
 use crate::memory::DeviceId;
+use crate::rows::Ranges;
 use crate::{AttentionShape, Format, Indices, Quantized, Rows, Spans, Vector};
 
 /// An operation, with the rows that it reads and the rows `out` that it writes.
@@ -279,8 +280,7 @@ impl Op<'_> {
             Op::Mean { x, ranges, out } => {
                 assert_eq!(x.width(), out.width(), "the means are as wide as the rows");
                 check_ranges(ranges, out.n_rows(), x.n_rows(), device);
-                let is_empty = |range: &[u32]| range[0] == range[1];
-                assert!(!ranges.values().chunks(2).any(is_empty), "no mean of no rows");
+                assert!(ranges.ranges() == Ranges::NoneEmpty || out.n_rows() == 0, "no mean of no rows");
                 check_rows(&[x], out, Sharing::None, device);
             }
         }
@@ -312,8 +312,8 @@ fn check_indices(indices: &Indices, n: usize, end: usize, device: DeviceId) {
 
 fn check_ranges(ranges: &Indices, n: usize, end: usize, device: DeviceId) {
     assert_eq!(ranges.values().len(), 2 * n, "one range for each row");
-    let is_valid = |range: &[u32]| range[0] <= range[1] && range[1] as usize <= end;
-    assert!(ranges.values().chunks(2).all(is_valid), "no range is reversed, or ends after {end}");
+    let is_within = ranges.max().is_none_or(|max| max as usize <= end);
+    assert!(is_within && ranges.ranges() != Ranges::Invalid, "no range is reversed, or ends after {end}");
     check_rows(&[], ranges.data(), Sharing::None, device);
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::attention::tiles;
 use crate::format::E4M3_MAX;
 use crate::memory::{ArenaUse, Block, DeviceId, Kind, Pools, Region};
-use crate::{CudaError, Format, Indices, Op, Quantized, Rows, Span, Spans, Vector};
+use crate::{CudaError, Format, Indices, Mark, Op, Quantized, Rows, Span, Spans, Vector};
 
 /// A device: its memory, and [operations](Op) over it.
 ///
@@ -41,6 +41,12 @@ pub trait Ops: fmt::Debug + Send + Sync + 'static + sealed::Memory {
     /// # Errors
     /// [`CudaError::Failed`] if one has failed.
     fn synchronize(&self) -> Result<(), CudaError>;
+
+    /// Marks the end of the operations that have been started so far.
+    ///
+    /// # Errors
+    /// [`CudaError::Failed`]
+    fn mark(&self) -> Result<Mark, CudaError>;
 
     /// Allocates the arena, of which [`rows`](Ops::rows) and [`indices`](Ops::indices) are parts; in place of the
     /// former one, if there is one. Call it when the weights are loaded: what remains of the device's memory is known

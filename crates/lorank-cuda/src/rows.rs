@@ -205,14 +205,37 @@ impl Rows {
 pub struct Indices {
     values: Arc<[u32]>,
     max: Option<u32>,
+    ranges: Ranges,
     /// The same numbers, one a row; each has the size of an `F32`.
     data: Rows,
+}
+
+/// What pairs of numbers are as ranges; found out once, because every layer of a pass checks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ranges {
+    /// The number is odd, or an end comes before its start.
+    Invalid,
+    /// Some are empty.
+    SomeEmpty,
+    NoneEmpty,
 }
 
 impl Indices {
     pub(crate) fn new(values: Arc<[u32]>, data: Rows) -> Self {
         let max = values.iter().copied().max();
-        Self { values, max, data }
+        let (pairs, rest) = values.as_chunks();
+        let ranges = if !rest.is_empty() || pairs.iter().any(|[start, end]| start > end) {
+            Ranges::Invalid
+        } else if pairs.iter().any(|[start, end]| start == end) {
+            Ranges::SomeEmpty
+        } else {
+            Ranges::NoneEmpty
+        };
+        Self { values, max, ranges, data }
+    }
+
+    pub(crate) fn ranges(&self) -> Ranges {
+        self.ranges
     }
 
     /// The numbers.

@@ -18,7 +18,9 @@ fn the_gpu_computes_what_the_host_computes() {
     };
     println!("{:?}", gpu.info());
     let before = gpu.memory().unwrap();
+    let start = gpu.mark().unwrap();
     compare::compare(&gpu, 64 << 20);
+    println!("compared in {:?} of the GPU's time", start.time_until(&gpu.mark().unwrap()).unwrap());
     let now = gpu.memory().unwrap();
     println!("free before {}, now {}, of {}", before.free, now.free, now.total);
     gpu.synchronize().unwrap();

@@ -118,3 +118,10 @@ fn operations_refuse_what_would_leave_the_memory_of_their_rows() {
         assert!(catch_unwind(AssertUnwindSafe(|| host.run(op))).is_err(), "{what} is refused");
     }
 }
+
+#[test]
+fn marks_are_in_the_order_of_operations() {
+    let host = host();
+    let [start, end] = [host.mark().unwrap(), host.mark().unwrap()];
+    assert!(start.time_until(&end).unwrap() <= start.time_until(&host.mark().unwrap()).unwrap());
+}

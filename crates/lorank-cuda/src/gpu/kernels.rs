@@ -7,7 +7,7 @@ use cudarc::nvrtc::Ptx;
 
 use super::copies::address;
 use super::failed;
-use crate::launch::{Argument, Launch, NAMES, is_aligned};
+use crate::launch::{ATTENTIONS, Argument, Launch, NAMES, is_aligned, shared_bytes};
 use crate::{CudaError, Rows};
 
 /// The loaded kernels, by name.
@@ -15,9 +15,6 @@ use crate::{CudaError, Rows};
 pub(super) struct Kernels {
     functions: BTreeMap<&'static str, CudaFunction>,
 }
-
-/// Shared memory that a kernel may use without asking for it, in bytes.
-const SHARED_BYTES: usize = 48 << 10;
 
 /// As `View` in `kernels/common.cu`.
 #[derive(Debug, Clone, Copy)]
@@ -49,19 +46,20 @@ impl Kernels {
             let function = module.load_function(name).map_err(|error| failed("cuModuleGetFunction", error))?;
             Ok((name, function))
         };
-        Ok(Self { functions: NAMES.iter().map(|name| load(name)).collect::<Result<_, CudaError>>()? })
+        let functions: BTreeMap<&'static str, CudaFunction> =
+            NAMES.iter().map(|name| load(name)).collect::<Result<_, CudaError>>()?;
+        for (head_dim, name) in ATTENTIONS {
+            // More than 48 KiB have to be asked for.
+            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let set = functions[name].set_attribute(attribute, shared_bytes(head_dim) as i32);
+            set.map_err(|error| failed("cuFuncSetAttribute", error))?;
+        }
+        Ok(Self { functions })
     }
 
     /// Starts a kernel.
     pub(super) fn launch(&self, stream: &CudaStream, launch: &Launch<'_>) -> Result<(), CudaError> {
-        stream.context().bind_to_thread().map_err(|error| failed("cuCtxSetCurrent", error))?;
         let function = &self.functions[launch.kernel];
-        if launch.n_shared > SHARED_BYTES {
-            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            function
-                .set_attribute(attribute, launch.n_shared as i32)
-                .map_err(|error| failed("cuFuncSetAttribute", error))?;
-        }
         let values: Vec<Value> = launch.arguments.iter().map(|argument| value(*argument)).collect();
         let mut builder = stream.launch_builder(function);
         for value in &values {

@@ -22,7 +22,7 @@ use self::products::{Product, Products};
 use crate::launch::Launch;
 use crate::memory::{DeviceId, Pools, Region};
 use crate::ops::sealed;
-use crate::{CudaError, DeviceInfo, DeviceMemory, Format, Op, Ops, Quantized, Rows, Vector};
+use crate::{CudaError, DeviceInfo, DeviceMemory, Format, Mark, Op, Ops, Quantized, Rows, Vector};
 
 /// What a program may say about its environment. The default is the system's folders, and no cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -187,6 +187,11 @@ impl Ops for Gpu {
 
     fn synchronize(&self) -> Result<(), CudaError> {
         self.stream.synchronize().map_err(|error| failed("cuStreamSynchronize", error))
+    }
+
+    fn mark(&self) -> Result<Mark, CudaError> {
+        let event = self.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT));
+        event.map(Mark::of).map_err(|error| failed("cuEventRecord", error))
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use self::math::{activated, dot};
 use crate::memory::{DeviceId, Pools, Region};
 use crate::ops::{scale_of, sealed};
-use crate::{AttentionShape, CudaError, DeviceInfo, DeviceMemory, Indices, Op, Ops, Quantized, Rows, Span, Vector};
+use crate::{
+    AttentionShape, CudaError, DeviceInfo, DeviceMemory, Indices, Mark, Op, Ops, Quantized, Rows, Span, Vector,
+};
 
 /// A device on the CPU: plain loops in f32 over numbers that are stored, and so rounded, as on a GPU.
 #[derive(Debug)]
@@ -166,6 +168,10 @@ impl Ops for Host {
 
     fn synchronize(&self) -> Result<(), CudaError> {
         Ok(())
+    }
+
+    fn mark(&self) -> Result<Mark, CudaError> {
+        Ok(Mark::now())
     }
 }
 

@@ -10,7 +10,7 @@ use super::compare::compare;
 use crate::launch::{Argument, Launch, is_aligned};
 use crate::memory::{DeviceId, Pools, Region};
 use crate::ops::sealed::Memory;
-use crate::{CudaError, DeviceInfo, DeviceMemory, Format, Host, Op, Ops, Quantized, Rows};
+use crate::{CudaError, DeviceInfo, DeviceMemory, Format, Host, Mark, Op, Ops, Quantized, Rows};
 
 /// The program of the shim.
 const PROGRAM: &str = "LORANK_CUDA_SHIM";
@@ -148,6 +148,10 @@ impl Ops for Shim {
 
     fn synchronize(&self) -> Result<(), CudaError> {
         Ok(())
+    }
+
+    fn mark(&self) -> Result<Mark, CudaError> {
+        self.host.mark()
     }
 }
 
