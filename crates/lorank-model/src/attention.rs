@@ -1,5 +1,7 @@
 //! Types that describe attention, independent of the backend.
 
+use std::ops::Range;
+
 use lorank_kernels::{Mask, Span};
 
 /// The shape of a model's attention.
@@ -20,6 +22,21 @@ impl AttentionShape {
         let of_span = |span: &Span| (0..span.queries.len()).map(|n| of_query(span, n) as u64).sum::<u64>();
         2 * (self.n_heads * self.head_dim) as u64 * spans.iter().map(of_span).sum::<u64>()
     }
+}
+
+/// The positions of the queries and of the keys of sequences, by row.
+pub(crate) fn positions(spans: &[Span]) -> [Vec<u32>; 2] {
+    let (mut queries, mut keys) = (Vec::new(), Vec::new());
+    let put = |positions: &mut Vec<u32>, rows: &Range<usize>, first: usize| {
+        positions.resize(positions.len().max(rows.end), 0);
+        positions[rows.clone()].iter_mut().zip(first as u32..).for_each(|(position, at)| *position = at);
+    };
+    for span in spans {
+        put(&mut queries, &span.queries, span.first_position);
+        put(&mut keys, &span.prefix, 0);
+        put(&mut keys, &span.own, span.prefix.len());
+    }
+    [queries, keys]
 }
 
 /// Sines and cosines of rotary positions (arXiv 2104.09864).

@@ -79,6 +79,9 @@ impl<B: Backend> Adapter<B> {
         let mut targeted: Vec<&str> = linears.iter().map(|it| it.name.as_str()).filter(|it| is_targeted(it)).collect();
         targeted.extend(tables.iter().map(|it| it.name.as_str()).filter(|it| config.targets_table(it)));
         targeted.extend(reader.head_is_targeted().then_some(head));
+        let updates = reader.tensors.weights.matrices(|name| name.contains(".lora_A.") || name.contains(".lora_B."));
+        let reserved = fit.backend.before_reading(&updates, Storage::AsInFile);
+        reserved.map_err(|error| ModelError::Compute(Arc::new(error)))?;
         let deltas = linears.iter().map(|module| reader.linear(module)).collect::<Result<Vec<_>, _>>()?;
         let norms = norms.iter().map(|norm| reader.norm(norm)).collect::<Result<Vec<_>, _>>()?;
         let tables = tables.iter().map(|table| reader.table(table)).collect::<Result<Vec<_>, _>>()?;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use lorank_core::AdapterId;
+use lorank_cuda::Host;
 
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
-use crate::backend::{Backend, Candle, CandleTrain, Kernels, Peaks, Train};
+use crate::backend::{Backend, Candle, CandleTrain, Cuda, Kernels, Peaks, Storage, Train};
 use crate::config::Architecture;
 use crate::files::Files;
 use crate::head::{Head, HeadSpec, ScoreTokens};
@@ -144,6 +145,9 @@ struct AdapterWeights<B: Backend> {
     network: Arc<Network<B>>,
 }
 
+/// The memory of the host in a GPU's place, in bytes.
+const HOST_BYTES: usize = 4 << 30;
+
 /// Loads a base model on the backend that its options choose. `int8` is what `auto` assumes of int8.
 pub(crate) fn load(
     base: BaseModel,
@@ -153,6 +157,9 @@ pub(crate) fn load(
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
     if matches!(options.pass, ForwardPass::Train | ForwardPass::TrainReference) {
         return load_for_training(base, weights, options);
+    }
+    if options.pass == ForwardPass::GpuOnHost {
+        return Model::load(Cuda::new(Host::new(HOST_BYTES), options.precision)?, base, weights, options);
     }
     match options.device.open()? {
         Device::Cpu => load_on(Device::Cpu, base, weights, options, int8),
@@ -271,10 +278,15 @@ fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
     backend.synchronize().map_err(|error| ModelError::Compute(Arc::new(error)))
 }
 
-/// Warns of tensors that the configuration excludes, for example biases if it declares none.
-fn warn_of_unread(base: &str, weights: &Weights) {
-    // Other heads, and values saved by older versions of transformers although they can be computed.
-    const EXPECTED: [&str; 12] = [
+/// Prepares the backend for reading the matrices of a base model.
+fn reserve<B: Backend>(backend: &B, weights: &Weights) -> Result<(), ModelError> {
+    let reserved = backend.before_reading(&weights.matrices(|name| !is_unused(name)), Storage::Precision);
+    reserved.map_err(|error| ModelError::Compute(Arc::new(error)))
+}
+
+/// Whether a tensor is usually not read: of another head, or saved by older versions of transformers although it can be computed.
+fn is_unused(name: &str) -> bool {
+    const PARTS: [&str; 12] = [
         "lm_head.",
         "cls.",
         "decoder.",
@@ -288,8 +300,12 @@ fn warn_of_unread(base: &str, weights: &Weights) {
         "discriminator_predictions.",
         "generator_",
     ];
-    let unexpected: Vec<&str> =
-        weights.unread().filter(|name| !EXPECTED.iter().any(|part| name.contains(part))).collect();
+    PARTS.iter().any(|part| name.contains(part))
+}
+
+/// Warns of tensors that the configuration excludes, for example biases if it declares none.
+fn warn_of_unread(base: &str, weights: &Weights) {
+    let unexpected: Vec<&str> = weights.unread().filter(|name| !is_unused(name)).collect();
     if let Some(first) = unexpected.first() {
         let n = unexpected.len();
         tracing::warn!("{n} tensors of `{base}` (first: `{first}`) do not match its `config.json` and are ignored");
@@ -316,6 +332,7 @@ impl<B: Backend> Model<B> {
         options: &LoadOptions,
     ) -> Result<Box<dyn ScoringModel>, ModelError> {
         let architecture = &base.architecture;
+        reserve(&backend, weights)?;
         let mut loader = Loader::new(weights, &backend, None);
         let network = Network::load(architecture, &mut loader)?;
         let head = match base.score_tokens {
@@ -326,12 +343,14 @@ impl<B: Backend> Model<B> {
             }
         };
         let (modules, n_parameters) = (loader.modules, loader.n_parameters);
-        let tokens_max = match options.pass {
+        let wanted = match options.pass {
             ForwardPass::Reference => NonZeroUsize::MIN,
-            ForwardPass::Fast | ForwardPass::Train | ForwardPass::TrainReference => {
+            ForwardPass::Fast | ForwardPass::GpuOnHost | ForwardPass::Train | ForwardPass::TrainReference => {
                 options.tokens_max.unwrap_or(backend.tokens_max())
             }
         };
+        let tokens_max =
+            backend.before_passes(&modules, wanted).map_err(|error| ModelError::Compute(Arc::new(error)))?;
         warn_of_unread(&base.name, weights);
         synchronize(&backend)?;
         let linear_modules: Vec<String> = modules.linears.iter().map(|module| module.name.clone()).collect();
@@ -441,6 +460,7 @@ impl<B: Backend> ScoringModel for Model<B> {
         let adapter = self.read_adapter(source)?;
         let merge = Merge::read(files, config, &self.modules.linears, self.base.architecture.prefix())?;
         let mut weights = self.base.architecture.open_weights(&self.base.files)?;
+        reserve(&self.backend, &weights)?;
         let mut loader = Loader::new(&mut weights, &self.backend, Some(&merge));
         let network = Arc::new(Network::load(&self.base.architecture, &mut loader)?);
         synchronize(&self.backend)?;
@@ -487,6 +507,8 @@ impl<B: Backend> ScoringModel for Model<B> {
 
 #[cfg(test)]
 mod tests {
+    use lorank_cuda::Ops;
+
     use super::*;
     use crate::config::Config;
 
@@ -530,8 +552,29 @@ mod tests {
     }
 
     #[test]
+    fn a_pack_that_does_not_fit_into_a_gpu_is_run_in_halves() {
+        let model = model(ForwardPass::GpuOnHost);
+        let pair = |n: u32| Pair { ids: (0..12).map(|at| 1 + (7 * n + at) % 50).collect(), type_ids: vec![0; 12] };
+        let pairs: Vec<Pair> = (0..9).map(pair).collect();
+        let pairs: Vec<_> = pairs.iter().map(|pair| PairToScore { pair, adapter: None, group: 0 }).collect();
+        let score = || model.score(&pairs, Measure::Total, &mut StageTimes::default());
+        let of_all: Vec<f32> = score().into_iter().map(Result::unwrap).collect();
+        let ops = model.as_any().downcast_ref::<Model<Cuda<Host>>>().unwrap().backend.ops();
+        let peak = ops.arena_use().peak;
+        ops.reserve_arena(peak * 3 / 4).unwrap();
+        let in_halves: Vec<f32> = score().into_iter().map(Result::unwrap).collect();
+        assert_eq!(in_halves, of_all);
+        ops.reserve_arena(peak / 4).unwrap();
+        for outcome in score() {
+            let error = lorank_core::with_causes(&outcome.unwrap_err());
+            assert!(error.contains("does not fit into the GPU memory"), "{error}");
+        }
+    }
+
+    #[test]
     fn an_adapter_is_used_with_the_model_that_loaded_it_alone() {
-        let models = [ForwardPass::Fast, ForwardPass::Fast, ForwardPass::Reference].map(model);
+        let passes = [ForwardPass::Fast, ForwardPass::Fast, ForwardPass::Reference, ForwardPass::GpuOnHost];
+        let models = passes.map(model);
         for (own, loader) in models.iter().enumerate() {
             for is_merged in [false, true] {
                 let adapter = adapter(&**loader, is_merged);

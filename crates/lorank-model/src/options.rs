@@ -41,6 +41,9 @@ pub enum ForwardPass {
     /// The reference pass: candle's operations in f32, one pair at a time, without sharing. It is used to test the fast
     /// pass.
     Reference,
+    /// The fast pass of an NVIDIA GPU over `lorank-cuda`, on a CPU, with numbers rounded as on a GPU. It is slow, and used to
+    /// test that pass.
+    GpuOnHost,
     /// The fast pass with gradients, for training adapters ([`ModelReranker::trainable`](crate::ModelReranker::trainable)). It runs
     /// on a CPU in f32 unless a GPU is named: [`DeviceChoice::Auto`](crate::DeviceChoice::Auto) is the CPU.
     Train,

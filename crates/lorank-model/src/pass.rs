@@ -9,7 +9,7 @@ use lorank_kernels::Span;
 use crate::Measure;
 use crate::attention::AttentionShape;
 use crate::backend::Backend;
-use crate::backend::linear::{AdapterRows, Epilogue, Linear};
+use crate::backend::linear::{AdapterRows, Epilogue, Linear, RowAdapters};
 use crate::embedding::{self, Table};
 use crate::norm::{HeadNorm, Norm};
 use crate::pack::Pack;
@@ -20,9 +20,9 @@ pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(crate) pack: &'a Pack<'a, B>,
     /// The adapters of all rows.
-    pub(crate) adapters: Vec<AdapterRows<'a, B>>,
+    pub(crate) adapters: RowAdapters<'a, B>,
     /// The adapters of the scored rows.
-    pub(crate) scored_adapters: Vec<AdapterRows<'a, B>>,
+    pub(crate) scored_adapters: RowAdapters<'a, B>,
     measure: Measure,
     /// The measured stages so far, in their order.
     stages: RefCell<Vec<MarkedStage<B>>>,
@@ -77,7 +77,7 @@ pub(crate) struct Attended<'p, 'a, B: Backend> {
     /// The corresponding rows of the layer's input: [n, hidden].
     pub(crate) x: B::Rows,
     /// The adapters of those rows.
-    pub(crate) adapters: &'p [AdapterRows<'a, B>],
+    pub(crate) adapters: &'p RowAdapters<'a, B>,
 }
 
 /// A measured stage of a forward pass.
@@ -167,8 +167,8 @@ impl<'a, B: Backend> Pass<'a, B> {
         Self {
             backend,
             pack,
-            adapters: pack.adapter_rows(),
-            scored_adapters: pack.scored_adapter_rows(),
+            adapters: RowAdapters::new(pack.adapter_rows()),
+            scored_adapters: RowAdapters::new(pack.scored_adapter_rows()),
             measure,
             stages: RefCell::default(),
             linear_products: Cell::default(),
@@ -204,7 +204,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         &self,
         layer: &Linear<B>,
         x: &B::Rows,
-        adapters: &[AdapterRows<'_, B>],
+        adapters: &RowAdapters<'_, B>,
         epilogue: &Epilogue<'_, B>,
     ) -> Result<B::Rows, B::Error> {
         self.count(&[layer], adapters);
@@ -216,7 +216,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         &self,
         layers: [&Linear<B>; N],
         x: &B::Rows,
-        adapters: &[AdapterRows<'_, B>],
+        adapters: &RowAdapters<'_, B>,
     ) -> Result<[B::Rows; N], B::Error> {
         self.count(&layers, adapters);
         self.time(Stage::Linear, || self.backend.linears(layers, x, adapters))
@@ -279,7 +279,7 @@ impl<'a, B: Backend> Pass<'a, B> {
             let [q, k, v] = self.linears([q, k, v], input, &self.adapters)?;
             let q = self.head_norm(q_norm, q, &self.adapters)?;
             let k = self.head_norm(k_norm, k, &self.adapters)?;
-            return Ok(Attended { mixed: mix(&attention.all, [&q, &k, &v])?, x, adapters: &self.adapters });
+            return Ok(Attended { mixed: mix(&attention.all, [q, k, v])?, x, adapters: &self.adapters });
         }
         let rows = self.pack.scored_rows();
         let [k, v] = self.linears([k, v], input, &self.adapters)?;
@@ -287,15 +287,11 @@ impl<'a, B: Backend> Pass<'a, B> {
         let q = self.linear(q, &scored_input, &self.scored_adapters, &Epilogue::NONE)?;
         let q = self.head_norm(q_norm, q, &self.scored_adapters)?;
         let k = self.head_norm(k_norm, k, &self.adapters)?;
-        let mixed = mix(&attention.scored, [&q, &k, &v])?;
+        let mixed = mix(&attention.scored, [q, k, v])?;
         Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
     }
 
-    fn mixed(
-        &self,
-        PlanOfSpans { plan, n_products }: &PlanOfSpans<B>,
-        qkv: [&B::Rows; 3],
-    ) -> Result<B::Rows, B::Error> {
+    fn mixed(&self, PlanOfSpans { plan, n_products }: &PlanOfSpans<B>, qkv: [B::Rows; 3]) -> Result<B::Rows, B::Error> {
         self.attention_products.update(|n| n + n_products);
         self.backend.attention(plan, qkv)
     }
@@ -330,12 +326,12 @@ impl<'a, B: Backend> Pass<'a, B> {
         self.time(Stage::Attention, || {
             let [q, k, v] = self.backend.split(&qkv)?;
             if !scored_only {
-                let mixed = self.mixed(&attention.all, [&q, &k, &v])?;
+                let mixed = self.mixed(&attention.all, [q, k, v])?;
                 return Ok(Attended { mixed, x, adapters: &self.adapters });
             }
             let rows = self.pack.scored_rows();
             let q = self.backend.gather(&q, &rows)?;
-            let mixed = self.mixed(&attention.scored, [&q, &k, &v])?;
+            let mixed = self.mixed(&attention.scored, [q, k, v])?;
             Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
         })
     }

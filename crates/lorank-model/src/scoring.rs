@@ -118,7 +118,23 @@ impl<B: Backend> Runner<'_, B> {
 
     fn finish_first(&self, started: &mut StartedPacks<'_, '_, B>) -> Option<Outcome<B>> {
         let (pairs, pass) = started.pop_front()?;
-        Some(pass.and_then(|pass| self.finish(pairs, pass)))
+        Some(match pass.and_then(|pass| self.finish(pairs, pass)) {
+            Err(error) if B::is_out_of_memory(&error) && pairs.len() > 1 => {
+                tracing::warn!("{error}; running the {} pairs in two passes", pairs.len());
+                self.run_halves(pairs)
+            }
+            outcome => outcome,
+        })
+    }
+
+    /// Runs a pack as two.
+    fn run_halves(&self, pairs: &[&PairWithWeights<'_, B>]) -> Outcome<B> {
+        let (first, second) = pairs.split_at(pairs.len() / 2);
+        let (mut scores, mut times) = self.finish(first, self.start(first)?)?;
+        let (more_scores, more_times) = self.finish(second, self.start(second)?)?;
+        scores.extend(more_scores);
+        times.add(&more_times);
+        Ok((scores, times))
     }
 
     /// Starts the pass over a pack's pairs, which share one network. On a GPU its operations are only enqueued.

@@ -174,6 +174,12 @@ impl Weights {
         self.tensors.get(tensor).map(|entry| entry.info.shape.clone())
     }
 
+    /// The shapes of the matrices whose names are accepted.
+    pub(crate) fn matrices(&self, accept: impl Fn(&str) -> bool) -> Vec<[usize; 2]> {
+        let accepted = self.tensors.iter().filter(|(name, _)| accept(name));
+        accepted.filter_map(|(_, entry)| <[usize; 2]>::try_from(&*entry.info.shape).ok()).collect()
+    }
+
     /// The total number of parameters, from the files' headers.
     pub(crate) fn n_parameters(&self) -> usize {
         self.tensors.values().map(|entry| entry.info.shape.iter().product::<usize>()).sum()

@@ -37,7 +37,7 @@ fn what_peft_writes_scores_as_peft_does() {
     let reference = reference();
     let (pairs, max_length) = (reference["pairs"].as_array().unwrap(), reference["max_length"].as_u64().unwrap());
     let mut wrong = Vec::new();
-    for pass in [ForwardPass::Fast, ForwardPass::Reference] {
+    for pass in [ForwardPass::Fast, ForwardPass::Reference, ForwardPass::GpuOnHost] {
         for base in ["tiny-bert", "tiny-llama"] {
             let reranker = load(base, pass, usize::try_from(max_length).unwrap());
             for case in reference["cases"].as_array().unwrap().iter().filter(|case| case["base"] == base) {

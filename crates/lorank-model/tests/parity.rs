@@ -14,6 +14,8 @@ fn candidate(pair: &ReferencePair) -> Candidate {
     Candidate::new(pair.name.clone(), pair.document.clone(), Score::new(0.0).unwrap())
 }
 
+const PASSES: [ForwardPass; 3] = [ForwardPass::Fast, ForwardPass::Reference, ForwardPass::GpuOnHost];
+
 /// A base model with the reference's maximum length, and at most one adapter.
 fn load(
     base: impl Into<std::path::PathBuf>,
@@ -61,7 +63,7 @@ fn largest_difference(reranker: &ModelReranker, adapter: Option<&AdapterId>, ref
 
 fn check(base: &str, adapter: Option<&str>, file: &str, name: &str, tolerance: f32) {
     let reference = reference(file);
-    for pass in [ForwardPass::Fast, ForwardPass::Reference] {
+    for pass in PASSES {
         let (reranker, adapter) = load_for(fixture(base), adapter, &reference, pass);
         let difference = largest_difference(&reranker, adapter.as_ref(), &reference, name);
         assert!(difference < tolerance, "{name}, {pass:?}: the largest difference is {difference}");
@@ -197,7 +199,7 @@ fn bidirectional_llama_scores() {
         let folder = changed_copy("tiny-llama-bidirectional/base", |folder| {
             edit_json(folder, "config.json", |config| config["pooling"] = pooling.into());
         });
-        for pass in [ForwardPass::Fast, ForwardPass::Reference] {
+        for pass in PASSES {
             let (reranker, _) = load_for(folder.path(), None, &reference, pass);
             let difference = largest_difference(&reranker, None, &reference, name);
             assert!(difference < 1e-4, "{pooling}, {pass:?}: the largest difference is {difference}");
@@ -246,7 +248,7 @@ fn token_ids_of_causal_rerankers() {
 
 #[test]
 fn scores_of_causal_rerankers_are_logits_of_tokens() {
-    for (model, pass) in CAUSAL.iter().flat_map(|model| [(model, ForwardPass::Fast), (model, ForwardPass::Reference)]) {
+    for (model, pass) in CAUSAL.iter().flat_map(|model| PASSES.map(|pass| (model, pass))) {
         let folder = format!("tiny-decoders/causal/{model}");
         let reference = reference(&format!("{folder}/reference.json"));
         let reranker = load_causal(model, &reference, pass);

@@ -14,7 +14,7 @@ use lorank_kernels::{
 
 use super::{AdjustRow, Backend, Lookup, Peaks, Storage};
 use crate::attention::{Angles, AttentionShape};
-use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
+use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, RowAdapters, WeightDelta};
 use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect, Int8Form};
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
@@ -103,6 +103,7 @@ impl Backend for Kernels {
     type Embeddings = Table;
     type Rotary = Angles;
     type AttentionPlan = AttentionPlan;
+    type AdapterLayout = ();
     type Mark = Instant;
     type Error = Infallible;
 
@@ -197,7 +198,7 @@ impl Backend for Kernels {
         &self,
         layer: &Linear<Self>,
         x: &Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
         epilogue: &Epilogue<'_, Self>,
     ) -> Result<Rows, Infallible> {
         Ok(linear(layer, &self.input(x), adapters, epilogue))
@@ -207,7 +208,7 @@ impl Backend for Kernels {
         &self,
         layers: [&Linear<Self>; N],
         x: &Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
     ) -> Result<[Rows; N], Infallible> {
         let x = self.input(x);
         Ok(layers.map(|layer| linear(layer, &x, adapters, &Epilogue::NONE)))
@@ -243,7 +244,7 @@ impl Backend for Kernels {
         Ok(AttentionPlan { shape: *shape, spans, angles: rotary.cloned() })
     }
 
-    fn attention(&self, plan: &AttentionPlan, [q, k, v]: [&Rows; 3]) -> Result<Rows, Infallible> {
+    fn attention(&self, plan: &AttentionPlan, [q, k, v]: [Rows; 3]) -> Result<Rows, Infallible> {
         let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = plan.shape;
         let attention = Attention {
             q: &q.numbers,

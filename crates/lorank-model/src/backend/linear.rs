@@ -1,5 +1,8 @@
 //! Linear layers with low-rank updates, several adapters at once.
 
+use std::cell::OnceCell;
+use std::ops::Deref;
+
 use lorank_kernels::Activation;
 
 use super::Backend;
@@ -129,6 +132,40 @@ pub(crate) struct Adapter<B: Backend> {
 pub(crate) struct AdapterRows<'a, B: Backend> {
     pub(crate) n_rows: usize,
     pub(crate) adapter: Option<&'a Adapter<B>>,
+}
+
+/// The adapters of a pass's rows, in the order of the rows.
+pub(crate) struct RowAdapters<'a, B: Backend> {
+    rows: Vec<AdapterRows<'a, B>>,
+    layout: OnceCell<B::AdapterLayout>,
+}
+
+impl<'a, B: Backend> RowAdapters<'a, B> {
+    pub(crate) fn new(rows: Vec<AdapterRows<'a, B>>) -> Self {
+        Self { rows, layout: OnceCell::new() }
+    }
+
+    /// The backend's layout, made by the first call.
+    pub(crate) fn layout(
+        &self,
+        make: impl FnOnce(&[AdapterRows<'a, B>]) -> Result<B::AdapterLayout, B::Error>,
+    ) -> Result<&B::AdapterLayout, B::Error> {
+        match self.layout.get() {
+            Some(layout) => Ok(layout),
+            None => {
+                let layout = make(&self.rows)?;
+                Ok(self.layout.get_or_init(|| layout))
+            }
+        }
+    }
+}
+
+impl<'a, B: Backend> Deref for RowAdapters<'a, B> {
+    type Target = [AdapterRows<'a, B>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.rows
+    }
 }
 
 /// The operations fused after a product: `activation(product + add)`.

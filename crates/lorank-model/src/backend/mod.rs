@@ -1,7 +1,7 @@
 //! The compute backends: the operations of a transformer on one engine's types.
 //!
-//! Models are written once, over [`Backend`]. [`Kernels`] runs them on a CPU; [`Candle`] runs them on a GPU, and on a
-//! CPU as the reference for testing the kernels. The operations are those that an engine can fuse: several linear layers with
+//! Models are written once, over [`Backend`]. [`Kernels`] runs them on a CPU, [`Cuda`] on an NVIDIA GPU, and [`Candle`] on a
+//! GPU, and on a CPU as the reference for testing the others. The operations are those that an engine can fuse: several linear layers with
 //! the same input are one call, the operations after a product are its epilogue, and attention takes all sequences of a pass.
 //!
 //! [`Train`] and [`CandleTrain`] are the same engines [with gradients](WithGradients), for training adapters.
@@ -9,6 +9,7 @@
 //! To add a backend, implement the trait in a new file here and select it in [`load`](crate::model::load).
 
 mod candle;
+mod cuda;
 mod kernels;
 pub(crate) mod linear;
 mod train;
@@ -23,8 +24,9 @@ use std::time::Duration;
 use lorank_kernels::{Activation, Span};
 
 pub(crate) use self::candle::{Candle, CandleTrain};
+pub(crate) use self::cuda::Cuda;
 pub(crate) use self::kernels::Kernels;
-use self::linear::{AdapterRows, Epilogue, Linear};
+use self::linear::{Epilogue, Linear, Modules, RowAdapters};
 pub(crate) use self::train::Train;
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
@@ -49,6 +51,8 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     type Rotary: fmt::Debug + Send + Sync;
     /// The sequences of a pass, laid out once for the attention of every layer.
     type AttentionPlan;
+    /// What linear layers need to know of a pass's adapters, laid out once for every layer.
+    type AdapterLayout;
     /// A point in the order of the operations of this thread.
     type Mark;
     /// Why an operation failed.
@@ -89,6 +93,22 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// The best number of tokens for a forward pass.
     fn tokens_max(&self) -> NonZeroUsize;
 
+    /// Prepares for reading matrices of these shapes, one after another.
+    fn before_reading(&self, _matrices: &[[usize; 2]], _storage: Storage) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// Prepares for the passes of a model that has been read. Returns the maximum number of tokens of a pass: the wanted one, or
+    /// what fits.
+    fn before_passes(&self, _modules: &Modules, wanted: NonZeroUsize) -> Result<NonZeroUsize, Self::Error> {
+        Ok(wanted)
+    }
+
+    /// Whether a pass over fewer tokens may succeed.
+    fn is_out_of_memory(_error: &Self::Error) -> bool {
+        false
+    }
+
     /// Reads a matrix. `adjust` changes each row before it is rounded to the storage format.
     ///
     /// The layers that [`linears`](Backend::linears) runs together are read consecutively.
@@ -126,7 +146,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         &self,
         layer: &Linear<Self>,
         x: &Self::Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
         epilogue: &Epilogue<'_, Self>,
     ) -> Result<Self::Rows, Self::Error>;
 
@@ -135,7 +155,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         &self,
         layers: [&Linear<Self>; N],
         x: &Self::Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
     ) -> Result<[Self::Rows; N], Self::Error>;
 
     /// Layer norm of each row (arXiv 1607.06450). x: [n, width], weight and bias: [width]; returns [n, width].
@@ -164,10 +184,10 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         rotary: Option<&Arc<Self::Rotary>>,
     ) -> Result<Self::AttentionPlan, Self::Error>;
 
-    /// Attention within each sequence of the plan.
+    /// Attention within each sequence of the plan. It may change the rows in place, so no clone of them may be read later.
     ///
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
-    fn attention(&self, plan: &Self::AttentionPlan, qkv: [&Self::Rows; 3]) -> Result<Self::Rows, Self::Error>;
+    fn attention(&self, plan: &Self::AttentionPlan, qkv: [Self::Rows; 3]) -> Result<Self::Rows, Self::Error>;
 
     /// The rows at these indices, in their order: [indices.len(), width].
     fn gather(&self, rows: &Self::Rows, indices: &[usize]) -> Result<Self::Rows, Self::Error>;

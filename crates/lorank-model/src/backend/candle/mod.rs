@@ -26,7 +26,7 @@ use self::rotary::Rotary;
 pub(crate) use self::train::CandleTrain;
 use super::{AdjustRow, Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
-use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
+use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, RowAdapters, WeightDelta};
 use crate::clock::StageClock;
 use crate::precision::ChosenPrecision;
 use crate::weights::{Table, Weights};
@@ -116,6 +116,7 @@ impl Backend for Candle {
     type Embeddings = Embeddings;
     type Rotary = Rotary;
     type AttentionPlan = AttentionPlan;
+    type AdapterLayout = ();
     type Mark = Mark;
     type Error = Error;
 
@@ -212,7 +213,7 @@ impl Backend for Candle {
         &self,
         layer: &Linear<Self>,
         x: &Tensor,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
         epilogue: &Epilogue<'_, Self>,
     ) -> Result<Tensor> {
         let mut y = adapted(layer, x, product(x, &layer.weight, layer.bias.as_ref())?, adapters)?;
@@ -229,7 +230,7 @@ impl Backend for Candle {
         &self,
         layers: [&Linear<Self>; N],
         x: &Tensor,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
     ) -> Result<[Tensor; N]> {
         try_map(layers, |layer| self.linear(layer, x, adapters, &Epilogue::NONE))
     }
@@ -259,8 +260,8 @@ impl Backend for Candle {
         AttentionPlan::new(*shape, spans, rotary, &self.device)
     }
 
-    fn attention(&self, plan: &AttentionPlan, qkv: [&Tensor; 3]) -> Result<Tensor> {
-        plan.attend(qkv)
+    fn attention(&self, plan: &AttentionPlan, [q, k, v]: [Tensor; 3]) -> Result<Tensor> {
+        plan.attend([&q, &k, &v])
     }
 
     fn gather(&self, rows: &Tensor, indices: &[usize]) -> Result<Tensor> {

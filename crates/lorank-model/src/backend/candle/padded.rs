@@ -9,7 +9,7 @@ use candle_nn::ops::softmax_last_dim;
 use lorank_kernels::{Mask, Span};
 
 use super::rotary::{Rotary, turned};
-use crate::attention::AttentionShape;
+use crate::attention::{AttentionShape, positions};
 
 /// The maximum number of attention scores in a batch: 512 MiB.
 const SCORES_MAX: usize = 1 << 27;
@@ -178,21 +178,6 @@ pub(super) fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<V
         }
     }
     batches
-}
-
-/// The positions of the queries and of the keys.
-fn positions(spans: &[Span]) -> [Vec<u32>; 2] {
-    let (mut queries, mut keys) = (Vec::new(), Vec::new());
-    let put = |positions: &mut Vec<u32>, rows: &Range<usize>, first: usize| {
-        positions.resize(positions.len().max(rows.end), 0);
-        positions[rows.clone()].iter_mut().zip(first as u32..).for_each(|(position, at)| *position = at);
-    };
-    for span in spans {
-        put(&mut queries, &span.queries, span.first_position);
-        put(&mut keys, &span.prefix, 0);
-        put(&mut keys, &span.own, span.prefix.len());
-    }
-    [queries, keys]
 }
 
 fn rows(range: &Range<usize>) -> impl Iterator<Item = u32> {

@@ -21,7 +21,7 @@ pub(crate) use self::tape::{Plan, Rows};
 use super::kernels::{joined, packed};
 use super::{AdjustRow, Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
 use crate::attention::{Angles, AttentionShape};
-use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
+use crate::backend::linear::{Delta, Epilogue, Linear, RowAdapters, WeightDelta};
 use crate::precision::ChosenPrecision;
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
@@ -103,6 +103,7 @@ impl Backend for Train {
     type Embeddings = Table;
     type Rotary = Angles;
     type AttentionPlan = Arc<Plan>;
+    type AdapterLayout = ();
     type Mark = Instant;
     type Error = Infallible;
 
@@ -177,10 +178,10 @@ impl Backend for Train {
         &self,
         layer: &Linear<Self>,
         x: &Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
         epilogue: &Epilogue<'_, Self>,
     ) -> Result<Rows, Infallible> {
-        let y = match adapters {
+        let y = match &**adapters {
             [rows] => self.part(layer, x, layer.delta(rows.adapter), epilogue.add),
             _ => {
                 let (mut start, mut parts) = (0, Vec::new());
@@ -204,7 +205,7 @@ impl Backend for Train {
         &self,
         layers: [&Linear<Self>; N],
         x: &Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
     ) -> Result<[Rows; N], Infallible> {
         try_map(layers, |layer| self.linear(layer, x, adapters, &Epilogue::NONE))
     }
@@ -251,10 +252,10 @@ impl Backend for Train {
         Ok(Arc::new(Plan { shape: *shape, spans, angles: rotary.cloned() }))
     }
 
-    fn attention(&self, plan: &Arc<Plan>, [q, k, v]: [&Rows; 3]) -> Result<Rows, Infallible> {
-        let numbers = plan.attention([q, k, v]).run(self.isa);
-        let qkv = [q.clone(), k.clone(), v.clone()];
-        Ok(Rows::computed(numbers, q.width(), Operation::Attention { qkv, plan: plan.clone() }))
+    fn attention(&self, plan: &Arc<Plan>, qkv: [Rows; 3]) -> Result<Rows, Infallible> {
+        let numbers = plan.attention(qkv.each_ref()).run(self.isa);
+        let width = qkv[0].width();
+        Ok(Rows::computed(numbers, width, Operation::Attention { qkv, plan: plan.clone() }))
     }
 
     fn gather(&self, rows: &Rows, indices: &[usize]) -> Result<Rows, Infallible> {

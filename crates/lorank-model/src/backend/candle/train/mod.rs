@@ -29,7 +29,7 @@ use super::rotary::Rotary;
 use super::{Candle, Embeddings, tf32};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
-use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
+use crate::backend::linear::{Delta, Epilogue, Linear, RowAdapters, WeightDelta};
 use crate::backend::{AdjustRow, Backend, Lookup, PassDropout, Storage, WithGradients, try_map};
 use crate::clock::StageClock;
 use crate::precision::ChosenPrecision;
@@ -105,6 +105,7 @@ impl Backend for CandleTrain {
     type Embeddings = Embeddings;
     type Rotary = Rotary;
     type AttentionPlan = Arc<Plan>;
+    type AdapterLayout = ();
     type Mark = Mark;
     type Error = Error;
 
@@ -182,10 +183,10 @@ impl Backend for CandleTrain {
         &self,
         layer: &Linear<Self>,
         x: &Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
         epilogue: &Epilogue<'_, Self>,
     ) -> Result<Rows> {
-        let y = match adapters {
+        let y = match &**adapters {
             [rows] => self.part(layer, x, layer.delta(rows.adapter), epilogue.add)?,
             _ => {
                 let (mut start, mut parts) = (0, Vec::new());
@@ -208,7 +209,7 @@ impl Backend for CandleTrain {
         &self,
         layers: [&Linear<Self>; N],
         x: &Rows,
-        adapters: &[AdapterRows<'_, Self>],
+        adapters: &RowAdapters<'_, Self>,
     ) -> Result<[Rows; N]> {
         try_map(layers, |layer| self.linear(layer, x, adapters, &Epilogue::NONE))
     }
@@ -238,8 +239,7 @@ impl Backend for CandleTrain {
         Plan::new(shape, spans, rotary.map(|rotary| &**rotary), &self.candle.device).map(Arc::new)
     }
 
-    fn attention(&self, plan: &Arc<Plan>, [q, k, v]: [&Rows; 3]) -> Result<Rows> {
-        let qkv = [q.clone(), k.clone(), v.clone()];
+    fn attention(&self, plan: &Arc<Plan>, qkv: [Rows; 3]) -> Result<Rows> {
         self.computed(Operation::Attention { qkv, plan: plan.clone() })
     }
 

@@ -1,0 +1,394 @@
+//! The backend over `lorank-cuda`: an NVIDIA GPU, or the host in its place to test everything here.
+//!
+//! Weights and rows have one format, bf16 or f32; sums are in f32. Layers with the same input are one product, and so are a layer
+//! and its adapters ([`linear`]).
+
+mod activations;
+mod attention;
+mod linear;
+mod slots;
+
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lorank_core::Precision;
+use lorank_cuda::{CudaError, Format, Indices, Op, Ops, Vector};
+use lorank_kernels::{Activation, Span};
+
+pub(crate) use self::activations::Activations;
+use self::attention::{AttentionPlan, Rotary};
+use self::linear::{AdapterLayout, Matrix, is_changed};
+use self::slots::{SPARE_COLUMNS, Slots};
+use super::{AdjustRow, Backend, Lookup, Storage, try_map};
+use crate::attention::{Angles, AttentionShape};
+use crate::backend::linear::{Epilogue, Linear, Modules, RowAdapters};
+use crate::clock::StageClock;
+use crate::precision::ChosenPrecision;
+use crate::weights::Weights;
+use crate::{ModelError, PrecisionChoice};
+
+/// The memory that stays free for the library of products, tables of positions, and other programs, in bytes.
+const RESERVE_BYTES: usize = 512 << 20;
+
+/// A device.
+#[derive(Debug)]
+pub(crate) struct Cuda<O> {
+    ops: O,
+    /// Whether the device is a GPU, and not the host in its place.
+    is_gpu: bool,
+    chosen: ChosenPrecision,
+    /// Of weights and rows.
+    format: Format,
+    slots: Mutex<Slots>,
+    /// Has a clone in each matrix of an update in memory.
+    updates: Arc<()>,
+}
+
+impl<O: Ops> Cuda<O> {
+    /// `auto` selects bf16.
+    ///
+    /// # Errors
+    /// [`ModelError::Precision`] for an unsupported precision.
+    pub(crate) fn new(ops: O, precision: PrecisionChoice) -> Result<Self, ModelError> {
+        let chosen = precision.on_gpu(true);
+        let format = match chosen.precision {
+            Precision::F32 => Format::F32,
+            Precision::Bf16 => Format::Bf16,
+            precision => return Err(ModelError::Precision { precision, why: "a GPU supports `bf16` and `f32`" }),
+        };
+        let is_gpu = ops.info().compute_capability.is_some();
+        Ok(Self { ops, is_gpu, chosen, format, slots: Mutex::default(), updates: Arc::default() })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn ops(&self) -> &O {
+        &self.ops
+    }
+
+    /// Rows that are read by linear layers, of undefined numbers.
+    fn input(&self, n: usize, width: usize) -> Result<Activations, CudaError> {
+        let has_updates = Arc::strong_count(&self.updates) > 1;
+        Activations::new(&self.ops, [n, width], self.format, if has_updates { SPARE_COLUMNS } else { 0 })
+    }
+
+    /// Other rows of undefined numbers.
+    fn rows(&self, n: usize, width: usize) -> Result<lorank_cuda::Rows, CudaError> {
+        self.ops.rows(n, width, self.format)
+    }
+
+    /// Several layers in one product; `None` if their weights are not next to each other, or adapters change one.
+    fn fused<const N: usize>(
+        &self,
+        layers: [&Linear<Self>; N],
+        x: &Activations,
+        adapters: &RowAdapters<'_, Self>,
+    ) -> Result<Option<[Activations; N]>, CudaError> {
+        if layers.iter().any(|layer| is_changed(layer, adapters)) {
+            return Ok(None);
+        }
+        let Some(weight) = lorank_cuda::Rows::stacked(&layers.map(|layer| &layer.weight.rows)) else { return Ok(None) };
+        let biases: Vec<&Vector> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
+        let bias = Vector::joined(&biases);
+        if !(biases.is_empty() || (biases.len() == N && bias.is_some())) {
+            return Ok(None);
+        }
+        let out = self.rows(x.rows().n_rows(), weight.n_rows())?;
+        let bias = bias.as_ref().filter(|_| !biases.is_empty());
+        self.ops.run(Op::Gemm { x: x.rows(), w: &weight, bias, add: None, out: &out })?;
+        Ok(Some(out.split(layers.map(|layer| layer.weight.rows.n_rows())).map(Activations::from)))
+    }
+}
+
+impl From<CudaError> for ModelError {
+    fn from(source: CudaError) -> Self {
+        Self::Compute(Arc::new(source))
+    }
+}
+
+impl<O: Ops> Backend for Cuda<O> {
+    type Rows = Activations;
+    type Matrix = Matrix;
+    type Vector = Vector;
+    /// [n_rows, width]
+    type Embeddings = lorank_cuda::Rows;
+    type Rotary = Rotary;
+    type AttentionPlan = AttentionPlan;
+    type AdapterLayout = AdapterLayout;
+    type Mark = Instant;
+    type Error = CudaError;
+
+    /// Operations run in order on one stream.
+    const RUNS_PASSES_IN_PARALLEL: bool = false;
+
+    fn name(&self) -> String {
+        let info = self.ops.info();
+        let versions = [
+            ("compute capability", info.compute_capability),
+            ("driver for CUDA", info.driver),
+            ("cublasLt", info.cublaslt),
+            ("NVRTC", info.nvrtc),
+        ];
+        let versions = versions.into_iter().filter_map(|(name, version)| Some(format!("; {name} {}", version?)));
+        format!("lorank-cuda ({}{})", info.name, versions.collect::<String>())
+    }
+
+    fn device(&self) -> &'static str {
+        if self.is_gpu { "cuda" } else { "cpu" }
+    }
+
+    fn precision(&self) -> ChosenPrecision {
+        self.chosen.clone()
+    }
+
+    fn synchronize(&self) -> Result<(), CudaError> {
+        self.ops.synchronize()
+    }
+
+    fn clock(&self) -> StageClock {
+        if self.is_gpu { StageClock::HostAfterWaiting } else { StageClock::Host }
+    }
+
+    fn mark(&self) -> Result<Instant, CudaError> {
+        self.ops.synchronize()?;
+        Ok(Instant::now())
+    }
+
+    fn time_between(&self, start: &Instant, end: &Instant) -> Result<Duration, CudaError> {
+        Ok(*end - *start)
+    }
+
+    fn tokens_max(&self) -> NonZeroUsize {
+        const { NonZeroUsize::new(16_384).expect("it is not zero") }
+    }
+
+    fn before_reading(&self, matrices: &[[usize; 2]], storage: Storage) -> Result<(), CudaError> {
+        let step = 16 / self.format.n_bytes();
+        let n_spare = if storage == Storage::Precision { SPARE_COLUMNS } else { 0 };
+        let n_numbers = |[n_rows, width]: &[usize; 2]| n_rows * (width + n_spare).next_multiple_of(step);
+        self.ops.reserve_weights(matrices.iter().map(n_numbers).sum::<usize>() * self.format.n_bytes())
+    }
+
+    fn before_passes(&self, modules: &Modules, wanted: NonZeroUsize) -> Result<NonZeroUsize, CudaError> {
+        self.ops.close_slabs();
+        let bytes_of_token = bytes_of_token(modules, self.format);
+        let free = self.ops.memory()?.free;
+        let available = free.saturating_sub(RESERVE_BYTES.min(free / 4));
+        // A longer pair gets a pass of its own, so a small budget does not make the arena small.
+        let n_tokens = wanted.max(self.tokens_max()).get().min(available / bytes_of_token);
+        let Some(fitting) = NonZeroUsize::new(n_tokens) else {
+            return Err(CudaError::OutOfMemory { purpose: "a pass of one token", needed: bytes_of_token, free });
+        };
+        self.ops.reserve_arena(fitting.get() * bytes_of_token)?;
+        Ok(wanted.min(fitting))
+    }
+
+    fn is_out_of_memory(error: &CudaError) -> bool {
+        error.is_out_of_memory()
+    }
+
+    fn matrix(
+        &self,
+        weights: &mut Weights,
+        tensor: &str,
+        [n_out, n_in]: [usize; 2],
+        storage: Storage,
+        adjust: Option<AdjustRow<'_>>,
+    ) -> Result<Matrix, ModelError> {
+        let mut values = weights.values(tensor, &[n_out, n_in])?;
+        if let Some(adjust) = adjust {
+            values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
+        }
+        let update = (storage == Storage::AsInFile).then(|| self.updates.clone());
+        let matrix = Matrix::new(&self.ops, [n_out, n_in], self.format, update)?;
+        self.ops.write(&matrix.rows, &values)?;
+        Ok(matrix)
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Vector, CudaError> {
+        self.ops.vector(&values)
+    }
+
+    fn embeddings(
+        &self,
+        weights: &mut Weights,
+        tensor: &str,
+        shape: [usize; 2],
+    ) -> Result<lorank_cuda::Rows, ModelError> {
+        let values = weights.values(tensor, &shape)?;
+        let table = self.ops.weights(shape, self.format)?;
+        self.ops.write(&table, &values)?;
+        Ok(table)
+    }
+
+    fn matrix_bytes(matrix: &Matrix) -> usize {
+        matrix.n_bytes()
+    }
+
+    fn embeddings_bytes(embeddings: &lorank_cuda::Rows) -> usize {
+        embeddings.n_bytes()
+    }
+
+    fn look_up(&self, first: Lookup<'_, Self>, others: &[Lookup<'_, Self>]) -> Result<Activations, CudaError> {
+        let lookups = || std::iter::once(&first).chain(others);
+        let ids = lookups().map(|(_, ids)| self.ops.indices(ids)).collect::<Result<Vec<Indices>, _>>()?;
+        let tables: Vec<_> = lookups().map(|(table, _)| *table).zip(&ids).collect();
+        let out = self.rows(first.1.len(), first.0.width())?;
+        self.ops.run(Op::Embed { tables: &tables, out: &out })?;
+        Ok(out.into())
+    }
+
+    fn linear(
+        &self,
+        layer: &Linear<Self>,
+        x: &Activations,
+        adapters: &RowAdapters<'_, Self>,
+        epilogue: &Epilogue<'_, Self>,
+    ) -> Result<Activations, CudaError> {
+        let (n, n_out) = (x.rows().n_rows(), layer.weight.rows.n_rows());
+        let add = epilogue.add.map(Activations::rows);
+        let Some(activation) = epilogue.activation else {
+            let out = self.rows(n, n_out)?;
+            self.product(layer, x, adapters, add, &out)?;
+            return Ok(out.into());
+        };
+        let out = self.input(n, n_out)?;
+        self.product(layer, x, adapters, add, out.rows())?;
+        self.ops.run(Op::Activate { x: out.rows(), activation: converted(activation), out: out.rows() })?;
+        Ok(out)
+    }
+
+    fn linears<const N: usize>(
+        &self,
+        layers: [&Linear<Self>; N],
+        x: &Activations,
+        adapters: &RowAdapters<'_, Self>,
+    ) -> Result<[Activations; N], CudaError> {
+        match self.fused(layers, x, adapters)? {
+            Some(all) => Ok(all),
+            None => try_map(layers, |layer| self.linear(layer, x, adapters, &Epilogue::NONE)),
+        }
+    }
+
+    fn layer_norm(
+        &self,
+        x: Cow<'_, Activations>,
+        weight: &Vector,
+        bias: &Vector,
+        eps: f32,
+    ) -> Result<Activations, CudaError> {
+        let out = self.input(x.rows().n_rows(), x.rows().width())?;
+        self.ops.run(Op::LayerNorm { x: x.rows(), weight, bias, eps, out: out.rows() })?;
+        Ok(out)
+    }
+
+    fn rms_norm(&self, x: Cow<'_, Activations>, weight: &Vector, eps: f32) -> Result<Activations, CudaError> {
+        let out = self.input(x.rows().n_rows(), x.rows().width())?;
+        self.ops.run(Op::RmsNorm { x: x.rows(), weight, eps, out: out.rows() })?;
+        Ok(out)
+    }
+
+    fn gated(&self, gate: Activations, up: &Activations, activation: Activation) -> Result<Activations, CudaError> {
+        let out = self.input(gate.rows().n_rows(), gate.rows().width())?;
+        let activation = converted(activation);
+        self.ops.run(Op::Gated { gate: gate.rows(), up: up.rows(), activation, out: out.rows() })?;
+        Ok(out)
+    }
+
+    fn rotary(&self, angles: Angles) -> Result<Rotary, CudaError> {
+        Rotary::new(&self.ops, &angles)
+    }
+
+    fn attention_plan(
+        &self,
+        shape: &AttentionShape,
+        spans: Vec<Span>,
+        rotary: Option<&Arc<Rotary>>,
+    ) -> Result<AttentionPlan, CudaError> {
+        AttentionPlan::new(&self.ops, shape, &spans, rotary)
+    }
+
+    fn attention(&self, plan: &AttentionPlan, qkv: [Activations; 3]) -> Result<Activations, CudaError> {
+        self.attend(plan, qkv)
+    }
+
+    fn gather(&self, rows: &Activations, indices: &[usize]) -> Result<Activations, CudaError> {
+        let indices: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
+        let (out, indices) = (self.input(indices.len(), rows.rows().width())?, self.ops.indices(&indices)?);
+        self.ops.run(Op::Gather { x: rows.rows(), rows: &indices, out: out.rows() })?;
+        Ok(out)
+    }
+
+    fn split<const N: usize>(&self, rows: &Activations) -> Result<[Activations; N], CudaError> {
+        let width = rows.rows().width() / N;
+        Ok(rows.rows().split([width; N]).map(Activations::from))
+    }
+
+    fn mean(&self, rows: &Activations, ranges: &[Range<usize>]) -> Result<Activations, CudaError> {
+        let out = self.input(ranges.len(), rows.rows().width())?;
+        let ends: Vec<u32> = ranges.iter().flat_map(|range| [range.start as u32, range.end as u32]).collect();
+        self.ops.run(Op::Mean { x: rows.rows(), ranges: &self.ops.indices(&ends)?, out: out.rows() })?;
+        Ok(out)
+    }
+
+    fn concat(&self, parts: Vec<Activations>) -> Result<Activations, CudaError> {
+        let n: usize = parts.iter().map(|part| part.rows().n_rows()).sum();
+        let out = self.input(n, parts.first().map_or(0, |part| part.rows().width()))?;
+        let mut start = 0;
+        for part in &parts {
+            let end = start + part.rows().n_rows();
+            self.ops.run(Op::Copy { x: part.rows(), out: &out.rows().slice(start..end) })?;
+            start = end;
+        }
+        Ok(out)
+    }
+
+    fn reshape(&self, rows: Activations, width: usize) -> Result<Activations, CudaError> {
+        let rows = rows.contiguous(&self.ops)?;
+        Ok(rows.reshaped(width).expect("the rows have no gaps, and divide evenly").into())
+    }
+
+    fn scale(&self, rows: Activations, factor: f32) -> Result<Activations, CudaError> {
+        let out = self.rows(rows.rows().n_rows(), rows.rows().width())?;
+        self.ops.run(Op::Scale { x: rows.rows(), factor, out: &out })?;
+        Ok(out.into())
+    }
+
+    fn add_values(&self, x: Activations, values: Vec<f32>) -> Result<Activations, CudaError> {
+        let (n, width) = (x.rows().n_rows(), x.rows().width());
+        let added = self.ops.rows(n, width, Format::F32)?;
+        self.ops.write(&added, &values)?;
+        let out = self.rows(n, width)?;
+        self.ops.run(Op::Add { x: x.rows(), y: &added, out: &out })?;
+        Ok(out.into())
+    }
+
+    fn numbers<'a>(&self, rows: &'a Activations) -> Result<Cow<'a, [f32]>, CudaError> {
+        self.ops.read(rows.rows()).map(Cow::Owned)
+    }
+}
+
+/// The most memory that a token of a pass takes, in bytes: the layers' inputs and outputs that are in memory at once, their spare
+/// columns, indices, and a quarter more for gaps between blocks.
+fn bytes_of_token(modules: &Modules, format: Format) -> usize {
+    let widest =
+        |width: fn(&crate::backend::linear::Module) -> usize| modules.linears.iter().map(width).max().unwrap_or(0);
+    let hidden = modules.tables.iter().map(|table| table.width).max().unwrap_or(0);
+    let hidden = hidden.max(widest(|module| module.n_in.min(module.n_out)));
+    // The states, their norm, and a gated network: its two layers in one product, and its result.
+    let n_numbers = 2 * widest(|module| module.n_out) + widest(|module| module.n_in) + 4 * (hidden + SPARE_COLUMNS);
+    const INDEX_BYTES: usize = 64;
+    (n_numbers * format.n_bytes() + INDEX_BYTES) * 5 / 4
+}
+
+fn converted(activation: Activation) -> lorank_cuda::Activation {
+    match activation {
+        Activation::Gelu => lorank_cuda::Activation::Gelu,
+        Activation::GeluTanh => lorank_cuda::Activation::GeluTanh,
+        Activation::Relu => lorank_cuda::Activation::Relu,
+        Activation::Tanh => lorank_cuda::Activation::Tanh,
+        Activation::Silu => lorank_cuda::Activation::Silu,
+    }
+}
