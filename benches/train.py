@@ -45,6 +45,7 @@ def arguments():
     parser.add_argument("--precision", default="f32", help="the precision of the evaluation")
     parser.add_argument("--at-once", default="1", help="groups of a forward pass of the rival, a row for each number; more take more memory")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--beside", action="append", default=[], metavar="NAME", help="another adapter to evaluate, as in `lorank eval`")
     parser.add_argument("--work", type=Path, help="keep the groups and the adapters in this folder")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     parser.add_argument("options", nargs="*", help="options of `lorank train`, after --")
@@ -114,6 +115,7 @@ def train_by_peft(args, work, at_once):
 
 def evaluate(args, work, rows, test):
     adapters = [part for row in rows for part in ("--adapter", f"{row['adapter']}={work / row['adapter']}")]
+    adapters += [part for name in args.beside for part in ("--adapter", name)]
     sample = ["--sample", args.sample] if args.sample else []
     command = [args.lorank, "--quiet", "eval", "--dataset", args.dataset, "--qrels", test, "--base", args.base, "--precision", args.precision,
                "--adapter", "none", *adapters, "--baseline", "none", "--depth", args.depth, "--scores", work / "scores",
@@ -136,7 +138,13 @@ def cpu():
     return platform.processor()
 
 
-def table(rows, evaluation):
+def quality_of(ranker):
+    """The mean nDCG@10, and the difference from the base with its interval."""
+    difference = ranker["comparisons"][0]
+    return [f"{ranker['means'][0]:.4f}", f"{difference['difference']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"]
+
+
+def table(args, rows, evaluation):
     by_name = {ranker["name"]: ranker for ranker in evaluation["rankers"]} if evaluation else {}
     lines = ["| trained by | nDCG@10 | beside the base (95 % interval) | seconds | pairs a second | times lorank's | total | peak memory |",
              "|---|---:|---|---:|---:|---:|---:|---:|"]
@@ -147,14 +155,14 @@ def table(rows, evaluation):
     for row in rows:
         quality = ["", ""]
         if row["adapter"] in by_name:
-            ranker = by_name[row["adapter"]]
-            difference = ranker["comparisons"][0]
-            quality = [f"{ranker['means'][0]:.4f}",
-                       f"{difference['difference']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"]
+            quality = quality_of(by_name[row["adapter"]])
         rate = row["n_pairs"] / row["seconds"]
         times = rows[0]["n_pairs"] / rows[0]["seconds"] / rate
         lines.append(f"| {row['name']} | {quality[0]} | {quality[1]} | {row['seconds']:.0f} | {rate:.1f} | {times:.2f} | "
                      f"{row['total']:.0f} | {row['memory'] / 1e9:.2f} GB |")
+    for name in (beside.split("=")[0] for beside in args.beside):
+        if name in by_name:
+            lines.append(f"| {name}, trained before | {' | '.join(quality_of(by_name[name]))} | | | | | |")
     return "\n".join(lines)
 
 
@@ -186,7 +194,7 @@ def main():
     (work / "rival.jsonl").write_text("\n".join(own) + "\n", encoding="utf-8")
     rows += [train_by_peft(args, work, at_once) for at_once in args.at_once.split(",")]
     evaluation = None if args.only_time else evaluate(args, work, rows, test)
-    print(table(rows, evaluation))
+    print(table(args, rows, evaluation))
     about = {"dataset": args.dataset.name, "n_groups": len(own), "n_test_queries": evaluation and evaluation["n_queries"],
              "depth": args.depth, "threads": args.threads, "cpu": cpu(), "options": args.options, "versions": versions(args)}
     print(f"\n{json.dumps(about)}")

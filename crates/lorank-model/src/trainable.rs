@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use lorank_core::{Candidate, SplitMix64};
+use lorank_core::{Candidate, Digest, SplitMix64};
 
 use crate::adapter_writer::{self, AdapterSettings, SavedTensor};
 use crate::files::Files;
@@ -114,6 +114,11 @@ impl TrainableModel<'_> {
             parameters.push(Parameter { name: tensor(bias), shape: vec![1], values: vec![value] });
         }
         Ok(TrainedAdapter { settings: settings.clone(), config, targets, parameters })
+    }
+
+    /// The digest of the base model's files.
+    pub fn base_digest(&self) -> Digest {
+        self.reranker.base().digest
     }
 
     /// Whether several threads may run passes at the same time. Otherwise one thread runs all of them: a device has the memory for
@@ -264,6 +269,11 @@ impl Gradients {
 }
 
 impl TrainedAdapter {
+    /// The settings that it was made with.
+    pub fn settings(&self) -> &AdapterSettings {
+        &self.settings
+    }
+
     /// The number of linear layers with an update.
     pub fn n_targets(&self) -> usize {
         self.targets.len()

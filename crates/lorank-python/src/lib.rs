@@ -7,6 +7,7 @@
 //! The crate is *not* a Rust library. `lorank._native` has what `python/lorank/_native.pyi` lists.
 
 mod call;
+mod downloads;
 mod engine;
 mod errors;
 mod evaluation;

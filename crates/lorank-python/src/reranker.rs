@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
 use crate::call::{self, Cancellation};
+use crate::downloads;
 use crate::engine::{Models, Scoring};
 use crate::inputs::{self, Asked};
 use crate::parse::{self, parsed};
@@ -61,7 +62,8 @@ impl Engine {
         // An empty one asks for none.
         hub.token = hub_token.map_or(hub.token, |token| Some(token).filter(|token| !token.is_empty()));
         hub.offline |= hub_offline;
-        let loader = ModelLoader { hub: Some(hub), ..ModelLoader::default() };
+        let on_event = Some(downloads::shown());
+        let loader = ModelLoader { hub: Some(hub), on_event, ..ModelLoader::default() };
         let load = move || {
             // As for the program, so that `auto` chooses the same precision.
             let int8_rankings = lorank_cli::default_data().map(|data| data.int8_rankings()).unwrap_or_default();

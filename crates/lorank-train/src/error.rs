@@ -13,7 +13,7 @@ pub enum TrainError {
     /// The file could not be read or written.
     #[error("could not {action} `{file}`", file = file.display())]
     File {
-        /// `read` or `write`.
+        /// `read`, `write` or `remove`.
         action: &'static str,
         /// The file.
         file: PathBuf,
@@ -46,6 +46,14 @@ pub enum TrainError {
     NotFinite {
         /// The step.
         step: usize,
+    },
+    /// The training cannot go on where it stopped.
+    #[error("cannot resume from `{file}`: {problem}", file = file.display())]
+    Resume {
+        /// The state of the interrupted training.
+        file: PathBuf,
+        /// The problem, and what to do.
+        problem: String,
     },
     /// The model failed.
     #[error(transparent)]

@@ -1,5 +1,7 @@
 //! Held-out queries, by which an adapter is measured during training.
 
+use std::collections::BTreeMap;
+
 use lorank_core::Candidate;
 use lorank_eval::{Graded, Grades, Measure, Scored, by_trec_eval};
 use lorank_model::{Pair, PassMode, TrainableModel, TrainedAdapter};
@@ -40,6 +42,14 @@ impl HeldOut {
     /// The number of queries.
     pub fn n_queries(&self) -> usize {
         self.queries.len()
+    }
+
+    /// The candidates, tokens and grades of each query, in an order that does not change between runs.
+    pub(crate) fn contents(&self) -> Vec<(&[String], &[Pair], BTreeMap<&str, i32>)> {
+        let contents = self.queries.iter().map(|HeldOutQuery { ids, pairs, grades }| {
+            (&**ids, &**pairs, grades.iter().map(|(id, grade)| (id.as_str(), *grade)).collect())
+        });
+        contents.collect()
     }
 
     /// The mean nDCG@10 of an adapter over the queries.

@@ -18,6 +18,17 @@ impl AdamW {
         Self { weight_decay, n_steps: 0, moments: Vec::new() }
     }
 
+    /// The moving means of gradients and of their squares, for each parameter; none before the first step.
+    pub(crate) fn moments(&self) -> &[[Vec<f32>; 2]] {
+        &self.moments
+    }
+
+    /// Goes on after as many steps with these moments.
+    pub(crate) fn restore(&mut self, n_steps: usize, moments: Vec<[Vec<f32>; 2]>) {
+        self.n_steps = i32::try_from(n_steps).unwrap_or(i32::MAX);
+        self.moments = moments;
+    }
+
     /// Changes each parameter by its gradient. Each call has the same parameters in the same order.
     ///
     /// # Panics

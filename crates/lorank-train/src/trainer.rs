@@ -8,6 +8,7 @@ use lorank_core::SplitMix64;
 use lorank_model::{Gradients, PackedAdapter, Pair, PassMode, TrainableModel, TrainedAdapter};
 
 use crate::schedule::learning_rate;
+use crate::state::{self, Fingerprint, Progress, digest};
 use crate::workers::Workers;
 use crate::{AdamW, EncodedGroup, HeldOut, Objective, TrainError, clip};
 
@@ -41,6 +42,13 @@ pub struct TrainOptions {
 /// What training reports as it goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event {
+    /// An interrupted training goes on.
+    Resumed {
+        /// The number of steps done before.
+        step: usize,
+        /// The number of all steps.
+        n_steps: usize,
+    },
     /// A step was done.
     Step {
         /// The number of steps done.
@@ -112,6 +120,8 @@ pub struct Training<'a> {
     pub options: &'a TrainOptions,
     /// The folder of the best adapter.
     pub folder: &'a Path,
+    /// Whether to go on where an interrupted training stopped, by the state that it left in the folder.
+    pub is_resumed: bool,
     /// When it becomes true, the current step is the last one.
     pub is_interrupted: &'a AtomicBool,
 }
@@ -119,71 +129,110 @@ pub struct Training<'a> {
 impl Training<'_> {
     /// Trains an adapter, and saves it whenever the held-out queries are better than before.
     ///
-    /// The same adapter, data, options and machine give the same result, whatever the number of threads.
+    /// The same adapter, data, options and machine give the same result, whatever the number of threads and however often it was
+    /// interrupted and resumed: with each measurement, the parameters and the state of the optimizer are written to the folder.
     ///
     /// # Errors
     /// If no group has anything to learn from, the teacher's scores are missing, the loss becomes infinite, the adapter cannot be
-    /// written, or a GPU fails.
+    /// written, a GPU fails, or an interrupted training had other data or options.
     pub fn run(&self, adapter: &mut TrainedAdapter, mut on_event: impl FnMut(Event)) -> Result<Outcome, TrainError> {
         let options = self.options;
         let groups = usable(self.groups, &options.objective)?;
         let workers = Workers::new(options.n_threads, self.model.runs_passes_in_parallel());
         let plan = Plan::new(groups.len(), options);
         let mut optimizer = AdamW::new(options.weight_decay);
-        let mut watch = Watch::default();
-        let first_ndcg = self.held_out.ndcg(&self.model, adapter, &workers)?;
-        on_event(Event::Evaluated { step: 0, ndcg: first_ndcg, is_best: false });
-        for step in 0..plan.n_steps {
+        let mut progress = if self.is_resumed {
+            let progress = state::read(self.folder, adapter, &mut optimizer, &self.fingerprint(adapter))?;
+            on_event(Event::Resumed { step: progress.step, n_steps: plan.n_steps });
+            progress
+        } else {
+            state::remove(self.folder)?;
+            let first_ndcg = self.held_out.ndcg(&self.model, adapter, &workers)?;
+            on_event(Event::Evaluated { step: 0, ndcg: first_ndcg, is_best: false });
+            Progress::new(first_ndcg, self.fingerprint(adapter))
+        };
+        while progress.step < plan.n_steps {
             let started = Instant::now();
+            let step = progress.step;
             let chosen: Vec<&EncodedGroup> = plan.groups_of(step, options).map(|at| groups[at]).collect();
             let rate = plan.learning_rate(step, options);
             let done = run_step(&self.model, adapter, &chosen, options, step, &workers)?;
             let (loss, gradient_norm) = apply(adapter, done, &mut optimizer, rate, options, step)?;
-            watch.n_pairs += chosen.iter().map(|group| group.pairs.len()).sum::<usize>();
-            watch.train_seconds += started.elapsed().as_secs_f64();
-            let (n_steps, step) = (plan.n_steps, step + 1);
-            let pairs_per_second = watch.n_pairs as f64 / watch.train_seconds;
-            let seconds_left = watch.seconds_left(step, &plan);
+            progress.n_pairs += chosen.iter().map(|group| group.pairs.len()).sum::<usize>();
+            progress.train_seconds += started.elapsed().as_secs_f64();
+            progress.step += 1;
+            let (n_steps, step) = (plan.n_steps, progress.step);
+            let pairs_per_second = progress.n_pairs as f64 / progress.train_seconds;
+            let seconds_left = plan.seconds_left(&progress);
             let learning_rate = rate;
             on_event(Event::Step { step, n_steps, loss, learning_rate, gradient_norm, pairs_per_second, seconds_left });
 
-            let is_interrupted = self.is_interrupted.load(Ordering::Relaxed);
             let is_due = step % plan.steps_per_evaluation == 0 || step == n_steps;
-            // An interrupted training is measured only if nothing was saved.
-            let is_measured = if is_interrupted { watch.best.is_none() } else { is_due };
-            if is_measured {
-                on_event(self.measure(adapter, step, &mut watch, &workers)?);
+            if is_due {
+                on_event(self.measure(adapter, &mut progress, &workers)?);
+            }
+            if step == n_steps {
+                break;
+            }
+            let is_interrupted = self.is_interrupted.load(Ordering::Relaxed);
+            if is_due || is_interrupted {
+                state::write(self.folder, adapter, &optimizer, &progress)?;
             }
             if is_interrupted {
-                return Ok(watch.outcome(StopReason::Interrupted, step, first_ndcg));
+                // Something is saved in any case. The state does not know of it, and a resumed training measures when it is due.
+                if progress.best.is_none() {
+                    on_event(self.measure(adapter, &mut progress, &workers)?);
+                }
+                return Ok(outcome(&progress, StopReason::Interrupted));
             }
-            if watch.n_worse >= options.patience && step < n_steps {
-                return Ok(watch.outcome(StopReason::NoImprovement, step, first_ndcg));
+            if progress.n_worse >= options.patience {
+                state::remove(self.folder)?;
+                return Ok(outcome(&progress, StopReason::NoImprovement));
             }
         }
-        Ok(watch.outcome(StopReason::Finished, plan.n_steps, first_ndcg))
+        state::remove(self.folder)?;
+        Ok(outcome(&progress, StopReason::Finished))
+    }
+
+    /// Digests of what decides the steps. The adapter's parameters do not count, only their shapes.
+    fn fingerprint(&self, adapter: &TrainedAdapter) -> Fingerprint {
+        let shapes: Vec<_> = adapter.parameters.iter().map(|parameter| (&parameter.name, &parameter.shape)).collect();
+        Fingerprint {
+            base: self.model.base_digest().to_string(),
+            adapter: digest(&(adapter.settings(), shapes)),
+            groups: digest(&self.groups),
+            held_out: digest(&self.held_out.contents()),
+            // The number of threads changes no step.
+            options: digest(&TrainOptions { n_threads: 0, ..self.options.clone() }),
+        }
     }
 
     /// Measures the held-out queries, and saves the adapter if they are better than before.
     fn measure(
         &self,
         adapter: &TrainedAdapter,
-        step: usize,
-        watch: &mut Watch,
+        progress: &mut Progress,
         workers: &Workers,
     ) -> Result<Event, TrainError> {
         let started = Instant::now();
+        let step = progress.step;
         let ndcg = self.held_out.ndcg(&self.model, adapter, workers)?;
-        watch.evaluation_seconds += started.elapsed().as_secs_f64();
-        watch.n_evaluations += 1;
-        let is_best = watch.best.is_none_or(|(best, _)| ndcg > best);
+        progress.evaluation_seconds += started.elapsed().as_secs_f64();
+        progress.n_evaluations += 1;
+        let is_best = progress.best.is_none_or(|(best, _)| ndcg > best);
         if is_best {
             self.model.save(adapter, self.folder)?;
-            watch.best = Some((ndcg, step));
+            progress.best = Some((ndcg, step));
         }
-        watch.n_worse = if is_best { 0 } else { watch.n_worse + 1 };
+        progress.n_worse = if is_best { 0 } else { progress.n_worse + 1 };
         Ok(Event::Evaluated { step, ndcg, is_best })
     }
+}
+
+fn outcome(progress: &Progress, reason: StopReason) -> Outcome {
+    let Progress { step: n_steps, first_ndcg, train_seconds, n_pairs, best, .. } = *progress;
+    let (best_ndcg, best_step) = best.expect("the last step is measured");
+    Outcome { reason, n_steps, first_ndcg, best_ndcg, best_step, train_seconds, n_pairs }
 }
 
 /// The steps of a training.
@@ -220,32 +269,12 @@ impl Plan {
     fn learning_rate(&self, step: usize, options: &TrainOptions) -> f64 {
         learning_rate(options.learning_rate, step + 1, self.n_warmup + 1, self.n_steps + 1)
     }
-}
 
-/// Times and results so far.
-#[derive(Default)]
-struct Watch {
-    train_seconds: f64,
-    evaluation_seconds: f64,
-    n_evaluations: usize,
-    n_pairs: usize,
-    /// The best nDCG@10 and its step.
-    best: Option<(f64, usize)>,
-    /// The number of measurements since then.
-    n_worse: usize,
-}
-
-impl Watch {
-    fn seconds_left(&self, step: usize, plan: &Plan) -> f64 {
-        let of_evaluation = self.evaluation_seconds / self.n_evaluations.max(1) as f64;
-        let of_step = self.train_seconds / step as f64 + of_evaluation / plan.steps_per_evaluation as f64;
-        (plan.n_steps - step) as f64 * of_step
-    }
-
-    fn outcome(&self, reason: StopReason, n_steps: usize, first_ndcg: f64) -> Outcome {
-        let (best_ndcg, best_step) = self.best.expect("the last step is measured");
-        let Self { train_seconds, n_pairs, .. } = *self;
-        Outcome { reason, n_steps, first_ndcg, best_ndcg, best_step, train_seconds, n_pairs }
+    /// The expected time of the other steps and measurements, in seconds.
+    fn seconds_left(&self, progress: &Progress) -> f64 {
+        let of_evaluation = progress.evaluation_seconds / progress.n_evaluations.max(1) as f64;
+        let of_step = progress.train_seconds / progress.step as f64 + of_evaluation / self.steps_per_evaluation as f64;
+        (self.n_steps - progress.step) as f64 * of_step
     }
 }
 

@@ -15,7 +15,8 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use lorank_model::{AdapterSettings, TrainableModel};
 use lorank_train::{
-    Distillation, EncodedGroup, HeldOut, Loss, Objective, RankingLoss, TrainError, TrainOptions, Training, write_groups,
+    Distillation, EncodedGroup, HeldOut, Loss, Objective, RankingLoss, TrainError, TrainOptions, Training,
+    was_interrupted, write_groups,
 };
 use serde_json::json;
 
@@ -29,7 +30,8 @@ use crate::{models, output};
 /// Train a LoRA adapter from judgments or clicks
 ///
 /// Groups are queries with relevant documents and negatives. Some queries are held out: whenever the adapter ranks them better than
-/// before (nDCG@10), it is saved, as PEFT's `save_pretrained` does. Ctrl-C ends the training and keeps the best adapter.
+/// before (nDCG@10), it is saved, as PEFT's `save_pretrained` does. Ctrl-C ends the training and keeps the best adapter; --resume
+/// goes on with it.
 ///
 /// It runs on the CPU unless --device names a GPU: `auto` is the CPU here. With --reference it runs the operations of a GPU on the
 /// CPU.
@@ -41,8 +43,11 @@ pub(crate) struct TrainArgs {
     /// Replace an adapter in the output folder
     #[arg(long)]
     overwrite: bool,
+    /// Go on with an interrupted training of the output folder; the other flags and the data must be the same
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
     /// Print how many queries and clicks there are and how often ranks are examined, and train nothing
-    #[arg(long, requires = "clicks", conflicts_with_all = ["output", "overwrite", "dataset", "groups"])]
+    #[arg(long, requires = "clicks", conflicts_with_all = ["output", "overwrite", "resume", "dataset", "groups"])]
     dry_run: bool,
     /// Print JSON lines: each step, each evaluation, and the result
     #[arg(long)]
@@ -170,9 +175,18 @@ fn parse_positive(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
     let Some(output) = &args.output else { return dry_run(args, is_quiet) };
-    if output.join("adapter_config.json").exists() && !args.overwrite {
+    if output.join("adapter_config.json").exists() && !args.overwrite && !args.resume {
         let folder = output.display();
-        return Err(WrongUsage(format!("`{folder}` has an adapter; name another folder, or use --overwrite")).into());
+        let how = if was_interrupted(output) { ", --resume to go on with its training" } else { "" };
+        return Err(
+            WrongUsage(format!("`{folder}` has an adapter; name another folder{how}, or use --overwrite")).into()
+        );
+    }
+    if args.resume && !was_interrupted(output) {
+        let folder = output.display();
+        return Err(
+            WrongUsage(format!("`{folder}` has no interrupted training to go on with; leave --resume out")).into()
+        );
     }
     let source = args.data.open(&args.folder, is_quiet)?;
     let section = args.model.section_of_one(&args.data.adapters())?;
@@ -217,6 +231,7 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
         held_out: &held_out,
         options: &options,
         folder: output,
+        is_resumed: args.resume,
         is_interrupted: &is_interrupted,
     };
     let outcome = training.run(&mut adapter, |event| reporter.report(event))?;

@@ -35,6 +35,7 @@ impl Reporter {
             return;
         }
         match event {
+            Event::Resumed { step, n_steps } => anstream::eprintln!("going on after step {step} of {n_steps}"),
             Event::Evaluated { step, ndcg, is_best } => {
                 let best = if is_best { ", the best so far: saved" } else { "" };
                 anstream::eprintln!("step {step}: held-out ndcg@10 {ndcg:.4}{best}");
@@ -63,6 +64,7 @@ fn json_of(event: Event) -> Value {
             "gradient_norm": gradient_norm, "pairs_per_second": pairs_per_second, "seconds_left": seconds_left,
             "peak_memory_bytes": peak_memory(),
         }),
+        Event::Resumed { step, n_steps } => json!({"event": "resumed", "step": step, "n_steps": n_steps}),
         Event::Evaluated { step, ndcg, is_best } => {
             json!({"event": "evaluation", "step": step, "ndcg_at_10": ndcg, "is_best": is_best})
         }
@@ -93,7 +95,7 @@ pub(super) fn text_of_outcome(outcome: &Outcome, output: &str) -> String {
     let why = match outcome.reason {
         StopReason::Finished => "all steps were done",
         StopReason::NoImprovement => "the held-out queries did not get better",
-        StopReason::Interrupted => "interrupted",
+        StopReason::Interrupted => "interrupted; the same command with --resume goes on",
     };
     let Outcome { first_ndcg, best_ndcg, best_step, train_seconds, n_pairs, n_steps, .. } = outcome;
     let verdict =
