@@ -12,6 +12,9 @@ for service in services.values():
     for volume in service.get("volumes", []):
         source = volume.split(":")[0]
         assert not source.startswith(".") or pathlib.Path(source).exists(), source
+gpu = services["lorank-gpu"]
+assert gpu["deploy"]["resources"]["reservations"]["devices"] == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}], gpu
 dockerfile = open("Dockerfile").read()
+assert f"AS {gpu['build']['target']}\n" in dockerfile and dockerfile.rstrip().endswith("FROM run"), "a build without a target is small"
 assert "USER lorank" in dockerfile and "HEALTHCHECK" in dockerfile
 json.load(open("ops/grafana/dashboards/lorank.json"))

@@ -31,6 +31,10 @@ pub struct Attention<'a> {
     pub mask: Mask,
     /// Rotary positions to apply to queries and keys.
     pub rotary: Option<Rotary<'a>>,
+    /// The numbers between two rows of queries. With gaps, queries, keys and values may be parts of the same rows.
+    pub q_gap: usize,
+    /// The numbers between two rows of keys, and between two of values.
+    pub kv_gap: usize,
     /// The sequences.
     pub spans: &'a [Span],
 }
@@ -130,7 +134,7 @@ impl Attention<'_> {
         };
         // SAFETY: the spans cover the queries, as `check` has made sure, and the key-value heads cover the heads; a task writes
         // all of its span's rows under its heads, as the caller guarantees.
-        unsafe { threads::filled(self.q.len(), fill) }
+        unsafe { threads::filled(self.n_queries() * self.n_heads * self.head_dim, fill) }
     }
 
     /// Checks the shapes and spans.
@@ -139,9 +143,18 @@ impl Attention<'_> {
         let (q_width, kv_width) = (width(self.n_heads), width(self.n_kv_heads));
         assert!(q_width > 0 && kv_width > 0, "there are heads, and they have a width");
         assert!(self.n_heads.is_multiple_of(self.n_kv_heads), "the heads divide evenly");
-        assert!(self.q.len().is_multiple_of(q_width) && self.k.len().is_multiple_of(kv_width), "rows of whole heads");
+        let are_whole = |numbers: &[f32], width: usize, gap: usize| {
+            let len = numbers.len().checked_add(gap).zip(width.checked_add(gap));
+            let (len, stride) = len.expect("a row fits into memory");
+            numbers.is_empty() || len.is_multiple_of(stride)
+        };
+        assert!(
+            are_whole(self.q, q_width, self.q_gap) && are_whole(self.k, kv_width, self.kv_gap),
+            "rows of whole heads"
+        );
         assert_eq!(self.k.len(), self.v.len(), "a value for each key");
-        let (n_queries, n_tokens) = (self.q.len() / q_width, self.k.len() / kv_width);
+        let n_queries = self.n_queries();
+        let n_tokens = n_rows(self.k, self.kv_stride() - self.kv_gap, self.kv_gap);
         let mut next = 0;
         for span in self.spans {
             // With reversed queries, two spans could write the same rows.
@@ -151,6 +164,16 @@ impl Attention<'_> {
             self.check_keys(span, n_tokens);
         }
         assert_eq!(next, n_queries, "the spans cover the queries");
+    }
+
+    /// The number of rows of queries.
+    fn n_queries(&self) -> usize {
+        n_rows(self.q, self.n_heads * self.head_dim, self.q_gap)
+    }
+
+    /// The distance between two rows of keys, and between two of values.
+    pub(crate) fn kv_stride(&self) -> usize {
+        self.n_kv_heads * self.head_dim + self.kv_gap
     }
 
     fn check_keys(&self, span: &Span, n_tokens: usize) {
@@ -173,6 +196,11 @@ pub(crate) struct Head<'a> {
     pub(crate) attention: &'a Attention<'a>,
     pub(crate) span: &'a Span,
     pub(crate) kv_head: usize,
+}
+
+/// The number of rows of this width, with gaps between them.
+fn n_rows(numbers: &[f32], width: usize, gap: usize) -> usize {
+    if numbers.is_empty() { 0 } else { (numbers.len() + gap) / (width + gap) }
 }
 
 /// Whether a range is not reversed and ends at `n` or before.
@@ -267,8 +295,9 @@ impl Computation for OneHead<'_> {
 impl Head<'_> {
     #[inline(always)]
     pub(crate) fn kv_row(self, of: &[f32], position: usize) -> &[f32] {
-        let Attention { head_dim, n_kv_heads, .. } = *self.attention;
-        &of[(self.span.key_row(position) * n_kv_heads + self.kv_head) * head_dim..][..head_dim]
+        let head_dim = self.attention.head_dim;
+        let row = self.span.key_row(position) * self.attention.kv_stride();
+        &of[row + self.kv_head * head_dim..][..head_dim]
     }
 
     /// Packs the keys, with rotary positions applied, as panels of `width` keys: `[n_keys / width, head_dim, width]`.
@@ -304,10 +333,11 @@ impl Head<'_> {
     /// Copies queries with rotary positions applied, scaled by `1 / sqrt(head_dim)`.
     #[inline(always)]
     pub(crate) fn copy_queries(self, rows: Range<usize>, head: usize, first_position: usize, to: &mut [f32]) {
-        let Attention { q, head_dim, n_heads, rotary, .. } = *self.attention;
+        let Attention { q, head_dim, n_heads, rotary, q_gap, .. } = *self.attention;
+        let stride = n_heads * head_dim + q_gap;
         let scale = 1.0 / (head_dim as f32).sqrt();
         for (n, (row, to)) in rows.zip(to.chunks_exact_mut(head_dim)).enumerate() {
-            let query = &q[(row * n_heads + head) * head_dim..][..head_dim];
+            let query = &q[row * stride + head * head_dim..][..head_dim];
             match &rotary {
                 None => {
                     for (to, x) in to.iter_mut().zip(query) {

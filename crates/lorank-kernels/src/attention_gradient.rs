@@ -17,9 +17,10 @@ impl Attention<'_> {
     /// `dQ = s dS K`, `dK = s dSᵀ Q` (as in arXiv 2205.14135, section B.2).
     ///
     /// # Panics
-    /// As [`run`](Self::run), and if the gradient does not have the result's shape.
+    /// As [`run`](Self::run), and if there are gaps between rows or the gradient does not have the result's shape.
     pub fn gradients(&self, d_out: &[f32], isa: Isa) -> [Vec<f32>; 3] {
         self.check();
+        assert!(self.q_gap == 0 && self.kv_gap == 0, "gradients have no gaps between rows");
         assert_eq!(d_out.len(), self.q.len(), "the gradient has the result's shape");
         let mut gradients = [self.q, self.k, self.v].map(|rows| zeros(rows.len()));
         let [dq, dk, dv] = &mut gradients;

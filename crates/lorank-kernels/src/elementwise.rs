@@ -3,7 +3,7 @@
 use crate::isa::{Computation, dispatch};
 use crate::math::mul_add;
 use crate::tile::Kernel;
-use crate::{Activation, Isa, threads};
+use crate::{Activation, Isa, recycled, threads};
 
 /// The number of rows that a thread processes at a time.
 const ROWS_PER_TASK: usize = 32;
@@ -46,6 +46,21 @@ pub fn gated(gate: &mut [f32], up: &[f32], activation: Activation, isa: Isa) {
         let up = &up[first..][..gate.len()];
         dispatch(isa, Gated { gate, up, activation });
     });
+}
+
+/// `activation(gate) * up` of rows that have both, one after the other: `[n, 2 * width]`. Returns `[n, width]`.
+///
+/// # Panics
+/// If the width is 0, or the rows have another one.
+pub fn gated_halves(both: &[f32], width: usize, gate_is_first: bool, activation: Activation, isa: Isa) -> Vec<f32> {
+    assert!(width > 0, "the width is at least 1");
+    assert!(both.len() / 2 % width == 0 && both.len().is_multiple_of(2), "rows have a gate and what it multiplies");
+    let mut out = recycled::zeros(both.len() / 2);
+    threads::for_each_rows(&mut out, width, ROWS_PER_TASK, |first, out| {
+        let both = &both[2 * first * width..][..2 * out.len()];
+        dispatch(isa, GatedHalves { both, out, width, gate_is_first, activation });
+    });
+    out
 }
 
 /// The activation of each number, in place.
@@ -129,6 +144,32 @@ impl Computation for Gated<'_> {
             self.activation.apply::<K>(gate);
             for (gate, up) in gate.iter_mut().zip(up) {
                 *gate *= up;
+            }
+        }
+    }
+}
+
+struct GatedHalves<'a> {
+    both: &'a [f32],
+    out: &'a mut [f32],
+    width: usize,
+    gate_is_first: bool,
+    activation: Activation,
+}
+
+impl Computation for GatedHalves<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        let Self { both, out, width, gate_is_first, activation } = self;
+        for (both, out) in both.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
+            let (first, second) = both.split_at(width);
+            let (gate, up) = if gate_is_first { (first, second) } else { (second, first) };
+            out.copy_from_slice(gate);
+            activation.apply::<K>(out);
+            for (out, up) in out.iter_mut().zip(up) {
+                *out *= up;
             }
         }
     }

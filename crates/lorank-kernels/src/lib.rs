@@ -55,7 +55,7 @@ mod tile;
 
 pub use attention::{Attention, Mask, Rotary, Span};
 pub use dropout::Dropout;
-pub use elementwise::{activate, gated, layer_norm, rms_norm};
+pub use elementwise::{activate, gated, gated_halves, layer_norm, rms_norm};
 pub use format::Format;
 pub use gradient::{activation_gradient, layer_norm_gradient, rms_norm_gradient};
 pub use input::Input;

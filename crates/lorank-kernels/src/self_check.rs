@@ -131,6 +131,8 @@ fn attend([q, k, v]: &[Vec<f32>; 3], n: usize, dim: usize, run: impl Fn(&Attenti
         head_dim: dim,
         mask: Mask::CAUSAL,
         rotary: None,
+        q_gap: 0,
+        kv_gap: 0,
         spans: &spans,
     })
 }

@@ -70,6 +70,8 @@ fn spans_that_do_not_fit_are_refused() {
                 head_dim: 4,
                 mask,
                 rotary: None,
+                q_gap: 0,
+                kv_gap: 0,
                 spans: &spans,
             };
             check(name, expected, || attention.run(isa));
@@ -104,9 +106,45 @@ fn heads_that_do_not_fit_are_refused() {
         let spans = [span((0, n), 0, (0, 0), (0, n_keys))];
         let (q, k, v) = (&rows[..q], &rows[..k], &rows[..v]);
         let rotary = rotary.map(|[cos, sin]| Rotary { cos: &angles[..cos], sin: &angles[..sin] });
-        let attention = Attention { q, k, v, n_heads, n_kv_heads, head_dim, mask: Mask::NONE, rotary, spans: &spans };
+        let (mask, spans) = (Mask::NONE, &spans);
+        let attention = Attention { q, k, v, n_heads, n_kv_heads, head_dim, mask, rotary, q_gap: 0, kv_gap: 0, spans };
         for isa in Isa::available() {
             check(name, expected, || attention.run(isa));
+        }
+    }
+}
+
+#[test]
+fn gaps_that_do_not_fit_are_refused() {
+    let rows = [0.5; 22];
+    const MAX: usize = usize::MAX;
+    // Four rows of 4 numbers with gaps of 2.
+    for (name, len, q_gap, kv_gap, expected) in [
+        ("as they should be", 22, 2, 2, ""),
+        ("another gap of queries", 22, 3, 2, "rows of whole heads"),
+        ("another gap of keys", 22, 2, 1, "rows of whole heads"),
+        ("a gap after the last row", 21, 2, 2, "rows of whole heads"),
+        ("a gap of queries that overflows", 22, MAX - 10, 2, "fits into memory"),
+        ("a gap of keys that overflows", 22, 2, MAX, "fits into memory"),
+    ] {
+        let spans = [span((0, 4), 0, (0, 0), (0, 4))];
+        let (q, mask, rotary) = (&rows[..len], Mask::NONE, None);
+        let attention = Attention {
+            q,
+            k: q,
+            v: q,
+            n_heads: 2,
+            n_kv_heads: 2,
+            head_dim: 2,
+            mask,
+            rotary,
+            q_gap,
+            kv_gap,
+            spans: &spans,
+        };
+        for isa in Isa::available() {
+            check(name, expected, || attention.run(isa));
+            check(name, expected, || attention.run_in_bf16(isa));
         }
     }
 }

@@ -226,7 +226,8 @@ fn attention() {
                 let rotary = is_rotary.then_some(Rotary { cos: &cos, sin: &sin });
                 let attention = |rows: [&[f32]; 3], run: &dyn Fn(Attention<'_>) -> Vec<f32>| {
                     let [q, k, v] = rows;
-                    run(Attention { q, k, v, n_heads, n_kv_heads, head_dim: dim, mask, rotary, spans })
+                    let head_dim = dim;
+                    run(Attention { q, k, v, n_heads, n_kv_heads, head_dim, mask, rotary, q_gap: 0, kv_gap: 0, spans })
                 };
                 let d_out = numbers(n_queries * n_heads * dim, 4);
                 for at in 0..3 {

@@ -2,7 +2,7 @@
 
 use lorank_kernels::{
     Activation, Attention, Epilogue, Format, Input, Isa, LowRank, Mask, PackedMatrix, Rotary, Segment, Span, gated,
-    layer_norm, rms_norm,
+    gated_halves, layer_norm, rms_norm,
 };
 use proptest::prelude::*;
 
@@ -273,11 +273,21 @@ proptest! {
         let rotary = turned.then_some(Rotary { cos: &cos, sin: &sin });
         let attention = Attention {
             q: &q, k: &k, v: &v, n_heads, n_kv_heads: kv_heads, head_dim: dim, mask: Mask { is_causal, window }, rotary,
-            spans: &spans,
+            q_gap: 0, kv_gap: 0, spans: &spans,
         };
         let expected = plain_attention(&attention);
+        // The same numbers as parts of wider rows.
+        let wide_q: Vec<f32> = q.chunks(n_heads * dim).flat_map(|row| [row, &[f32::NAN; 5]].concat()).collect();
+        let kv_width = kv_heads * dim;
+        let kv: Vec<f32> = k.chunks(kv_width).zip(v.chunks(kv_width)).flat_map(|(k, v)| [k, v].concat()).collect();
+        let in_place = Attention {
+            q: &wide_q[..wide_q.len() - 5], k: &kv[..kv.len() - kv_width], v: &kv[kv_width..], q_gap: 5,
+            kv_gap: kv_width, ..attention
+        };
         for isa in Isa::available() {
             let ours = attention.run(isa);
+            prop_assert_eq!(&in_place.run(isa), &ours, "{}", isa);
+            prop_assert_eq!(in_place.run_in_bf16(isa), attention.run_in_bf16(isa), "{}", isa);
             for (at, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
                 prop_assert!((f64::from(*ours) - expected).abs() < 1e-3, "{isa} at {at}: {ours}, not {expected}");
             }
@@ -306,7 +316,7 @@ proptest! {
         let (k, v) = (rounded(n_tokens * kv_heads * dim, seed ^ 1), rounded(n_tokens * kv_heads * dim, seed ^ 2));
         let attention = Attention {
             q: &q, k: &k, v: &v, n_heads, n_kv_heads: kv_heads, head_dim: dim, mask: Mask { is_causal, window },
-            rotary: None, spans: &spans,
+            rotary: None, q_gap: 0, kv_gap: 0, spans: &spans,
         };
         let expected = plain_attention(&attention);
         let largest = v.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
@@ -329,6 +339,11 @@ proptest! {
             layer_norm(&mut layer, &weight, &bias, 1e-5, isa);
             rms_norm(&mut rms, &weight, 1e-5, isa);
             gated(&mut gate, &layer, Activation::Silu, isa);
+            for gate_is_first in [true, false] {
+                let halves = |(gate, up)| if gate_is_first { [gate, up].concat() } else { [up, gate].concat() };
+                let both: Vec<f32> = x.chunks(width).zip(layer.chunks(width)).flat_map(halves).collect();
+                prop_assert_eq!(&gated_halves(&both, width, gate_is_first, Activation::Silu, isa), &gate, "{}", isa);
+            }
             for (row, x) in x.chunks(width).enumerate() {
                 let f = |x: f32| f64::from(x);
                 let mean = x.iter().map(|x| f(*x)).sum::<f64>() / width as f64;

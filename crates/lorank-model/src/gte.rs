@@ -10,8 +10,8 @@ use lorank_kernels::{Activation, Mask};
 
 use crate::ModelError;
 use crate::attention::AttentionShape;
-use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
+use crate::backend::{Backend, Halves};
 use crate::config::GteSettings;
 use crate::embedding::Table;
 use crate::head::HeadSpec;
@@ -151,10 +151,8 @@ impl<B: Backend> Layer<B> {
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
         let x = pass.norm(&self.attention_norm, Cow::Owned(x), adapters)?;
         let both = pass.linear(&self.up_gate, &x, adapters, &Epilogue::NONE)?;
-        let inner = pass.time(Stage::Activation, || {
-            let [up, gate] = pass.backend.split(&both)?;
-            pass.backend.gated(gate, &up, self.activation)
-        })?;
+        let gate = || pass.backend.gated_halves(&both, Halves::GateLast, self.activation);
+        let inner = pass.time(Stage::Activation, gate)?;
         let x = pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))?;
         pass.norm(&self.output_norm, Cow::Owned(x), adapters)
     }

@@ -11,8 +11,8 @@ use lorank_kernels::{Activation, Mask};
 
 use crate::ModelError;
 use crate::attention::AttentionShape;
-use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
+use crate::backend::{Backend, Halves};
 use crate::config::{ModernBertSettings, RopeScaling};
 use crate::embedding::Table;
 use crate::head::{HeadSpec, Pooling};
@@ -177,10 +177,8 @@ impl<B: Backend> Layer<B> {
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
         let h = pass.norm(&self.mlp_norm, Cow::Borrowed(&x), adapters)?;
         let both = pass.linear(&self.up, &h, adapters, &Epilogue::NONE)?;
-        let inner = pass.time(Stage::Activation, || {
-            let [gate, up] = pass.backend.split(&both)?;
-            pass.backend.gated(gate, &up, self.activation)
-        })?;
+        let gate = || pass.backend.gated_halves(&both, Halves::GateFirst, self.activation);
+        let inner = pass.time(Stage::Activation, gate)?;
         pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))
     }
 }

@@ -324,11 +324,13 @@ impl<'a, B: Backend> Pass<'a, B> {
         let normed = norm.map(|norm| self.norm(norm, Cow::Borrowed(&x), &self.adapters)).transpose()?;
         let qkv = self.linear(qkv, normed.as_ref().unwrap_or(&x), &self.adapters, &Epilogue::NONE)?;
         self.time(Stage::Attention, || {
-            let [q, k, v] = self.backend.split(&qkv)?;
             if !scored_only {
-                let mixed = self.mixed(&attention.all, [q, k, v])?;
+                let PlanOfSpans { plan, n_products } = &attention.all;
+                self.attention_products.update(|n| n + n_products);
+                let mixed = self.backend.joint_attention(plan, &qkv)?;
                 return Ok(Attended { mixed, x, adapters: &self.adapters });
             }
+            let [q, k, v] = self.backend.split(&qkv)?;
             let rows = self.pack.scored_rows();
             let q = self.backend.gather(&q, &rows)?;
             let mixed = self.mixed(&attention.scored, [q, k, v])?;

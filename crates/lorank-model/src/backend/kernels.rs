@@ -12,7 +12,7 @@ use lorank_kernels::{
     Activation, Attention, Format, Input, Isa, LeftOut, LowRank, PackedMatrix, Rotary, Segment, Span,
 };
 
-use super::{AdjustRow, Backend, Lookup, Peaks, Storage};
+use super::{AdjustRow, Backend, Halves, Lookup, Peaks, Storage};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, RowAdapters, WeightDelta};
 use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect, Int8Form};
@@ -64,6 +64,29 @@ impl Kernels {
             _ => return Err(ModelError::Precision { precision, why: "a CPU supports `f32`, `bf16` and `int8`" }),
         };
         Ok(Self { isa, chosen, format })
+    }
+
+    /// Attention of rows with gaps of as many numbers between them.
+    fn attend(&self, plan: &AttentionPlan, [q, k, v]: [&[f32]; 3], gap: usize) -> Rows {
+        let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = plan.shape;
+        let attention = Attention {
+            q,
+            k,
+            v,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            mask,
+            rotary: plan.angles.as_ref().map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
+            q_gap: gap,
+            kv_gap: gap,
+            spans: &plan.spans,
+        };
+        let numbers = match self.format {
+            Format::F32 => attention.run(self.isa),
+            Format::Bf16 | Format::Int8 | Format::Int8Groups => attention.run_in_bf16(self.isa),
+        };
+        Rows { numbers, width: n_heads * head_dim }
     }
 
     /// Prepares rows as input of the base model's linear layers.
@@ -245,23 +268,20 @@ impl Backend for Kernels {
     }
 
     fn attention(&self, plan: &AttentionPlan, [q, k, v]: [Rows; 3]) -> Result<Rows, Infallible> {
-        let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = plan.shape;
-        let attention = Attention {
-            q: &q.numbers,
-            k: &k.numbers,
-            v: &v.numbers,
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            mask,
-            rotary: plan.angles.as_ref().map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
-            spans: &plan.spans,
-        };
-        let numbers = match self.format {
-            Format::F32 => attention.run(self.isa),
-            Format::Bf16 | Format::Int8 | Format::Int8Groups => attention.run_in_bf16(self.isa),
-        };
-        Ok(Rows { numbers, width: q.width })
+        Ok(self.attend(plan, [&q.numbers, &k.numbers, &v.numbers], 0))
+    }
+
+    /// Reads the parts of the rows where they are.
+    fn joint_attention(&self, plan: &AttentionPlan, qkv: &Rows) -> Result<Rows, Infallible> {
+        let (numbers, width) = (qkv.numbers.as_slice(), qkv.width / 3);
+        let part = |n: usize| &numbers[n * width..numbers.len() - (2 - n) * width];
+        Ok(self.attend(plan, [part(0), part(1), part(2)], 2 * width))
+    }
+
+    fn gated_halves(&self, both: &Rows, order: Halves, activation: Activation) -> Result<Rows, Infallible> {
+        let (width, gate_is_first) = (both.width / 2, order == Halves::GateFirst);
+        let numbers = lorank_kernels::gated_halves(&both.numbers, width, gate_is_first, activation, self.isa);
+        Ok(Rows { numbers, width })
     }
 
     fn gather(&self, rows: &Rows, indices: &[usize]) -> Result<Rows, Infallible> {

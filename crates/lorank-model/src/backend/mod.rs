@@ -173,6 +173,20 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// `activation(gate) * up` (SwiGLU and GeGLU, arXiv 2002.05202). Arguments and result: [n, width].
     fn gated(&self, gate: Self::Rows, up: &Self::Rows, activation: Activation) -> Result<Self::Rows, Self::Error>;
 
+    /// The same with the gate and what it multiplies in one row, in the order of `order`: [n, 2 * width]; returns [n, width].
+    fn gated_halves(
+        &self,
+        both: &Self::Rows,
+        order: Halves,
+        activation: Activation,
+    ) -> Result<Self::Rows, Self::Error> {
+        let [first, second] = self.split(both)?;
+        match order {
+            Halves::GateFirst => self.gated(first, &second, activation),
+            Halves::GateLast => self.gated(second, &first, activation),
+        }
+    }
+
     /// Lays out rotary positions for the passes that follow.
     fn rotary(&self, angles: Angles) -> Result<Self::Rotary, Self::Error>;
 
@@ -188,6 +202,13 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     ///
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
     fn attention(&self, plan: &Self::AttentionPlan, qkv: [Self::Rows; 3]) -> Result<Self::Rows, Self::Error>;
+
+    /// The same with a token's query, key and value in one row: [n_tokens, 3 * n_heads * head_dim]; returns [n_tokens, n_heads *
+    /// head_dim].
+    fn joint_attention(&self, plan: &Self::AttentionPlan, qkv: &Self::Rows) -> Result<Self::Rows, Self::Error> {
+        let [q, k, v] = self.split(qkv)?;
+        self.attention(plan, [q, k, v])
+    }
 
     /// The rows at these indices, in their order: [indices.len(), width].
     fn gather(&self, rows: &Self::Rows, indices: &[usize]) -> Result<Self::Rows, Self::Error>;
@@ -282,6 +303,13 @@ pub(crate) type AdjustRow<'a> = &'a dyn Fn(usize, &mut [f32]);
 
 /// An embedding table, and the row id of each token.
 pub(crate) type Lookup<'a, B> = (&'a <B as Backend>::Embeddings, &'a [u32]);
+
+/// The order of a gate and what it multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halves {
+    GateFirst,
+    GateLast,
+}
 
 /// The storage format of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -126,6 +126,8 @@ impl Plan {
             head_dim,
             mask,
             rotary: self.angles.as_ref().map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
+            q_gap: 0,
+            kv_gap: 0,
             spans: &self.spans,
         }
     }
