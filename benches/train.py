@@ -39,6 +39,7 @@ def arguments():
     parser.add_argument("--split", default="train")
     parser.add_argument("--test-split", default="test")
     parser.add_argument("--groups", type=int, help="train on this many groups")
+    parser.add_argument("--without-rival", action="store_true", help="train by lorank alone")
     parser.add_argument("--only-time", type=int, metavar="GROUPS")
     parser.add_argument("--depth", type=int, default=50, help="the depth of the evaluation")
     parser.add_argument("--sample", type=int, help="evaluate about this many queries")
@@ -125,8 +126,10 @@ def evaluate(args, work, rows, test):
 
 def versions(args):
     imports = "import json, torch, transformers, peft; print(json.dumps({m.__name__: m.__version__ for m in (torch, transformers, peft)}))"
-    rival = subprocess.run([args.python, "-c", imports], check=True, capture_output=True, text=True).stdout
     own = subprocess.run([args.lorank, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    if args.without_rival:
+        return {"lorank": own}
+    rival = subprocess.run([args.python, "-c", imports], check=True, capture_output=True, text=True).stdout
     return {"lorank": own, **json.loads(rival)}
 
 
@@ -192,7 +195,7 @@ def main():
     rows = [row]
     own = [line for line in groups if json.loads(line)["query_id"] not in held_out]
     (work / "rival.jsonl").write_text("\n".join(own) + "\n", encoding="utf-8")
-    rows += [train_by_peft(args, work, at_once) for at_once in args.at_once.split(",")]
+    rows += [train_by_peft(args, work, at_once) for at_once in args.at_once.split(",") if not args.without_rival]
     evaluation = None if args.only_time else evaluate(args, work, rows, test)
     print(table(args, rows, evaluation))
     about = {"dataset": args.dataset.name, "n_groups": len(own), "n_test_queries": evaluation and evaluation["n_queries"],
