@@ -327,7 +327,7 @@ impl<'a, B: Backend> Pass<'a, B> {
             if !scored_only {
                 let PlanOfSpans { plan, n_products } = &attention.all;
                 self.attention_products.update(|n| n + n_products);
-                let mixed = self.backend.joint_attention(plan, &qkv)?;
+                let mixed = self.backend.joint_attention(plan, qkv)?;
                 return Ok(Attended { mixed, x, adapters: &self.adapters });
             }
             let [q, k, v] = self.backend.split(&qkv)?;

@@ -272,7 +272,7 @@ impl Backend for Kernels {
     }
 
     /// Reads the parts of the rows where they are.
-    fn joint_attention(&self, plan: &AttentionPlan, qkv: &Rows) -> Result<Rows, Infallible> {
+    fn joint_attention(&self, plan: &AttentionPlan, qkv: Rows) -> Result<Rows, Infallible> {
         let (numbers, width) = (qkv.numbers.as_slice(), qkv.width / 3);
         let part = |n: usize| &numbers[n * width..numbers.len() - (2 - n) * width];
         Ok(self.attend(plan, [part(0), part(1), part(2)], 2 * width))

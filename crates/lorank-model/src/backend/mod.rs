@@ -205,8 +205,8 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// The same with a token's query, key and value in one row: [n_tokens, 3 * n_heads * head_dim]; returns [n_tokens, n_heads *
     /// head_dim].
-    fn joint_attention(&self, plan: &Self::AttentionPlan, qkv: &Self::Rows) -> Result<Self::Rows, Self::Error> {
-        let [q, k, v] = self.split(qkv)?;
+    fn joint_attention(&self, plan: &Self::AttentionPlan, qkv: Self::Rows) -> Result<Self::Rows, Self::Error> {
+        let [q, k, v] = self.split(&qkv)?;
         self.attention(plan, [q, k, v])
     }
 
