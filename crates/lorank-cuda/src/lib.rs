@@ -5,12 +5,16 @@
 //! limit on memory that tests may choose. It shows without a GPU that a pass is right: offsets, fused products,
 //! adapters' columns, shared prefixes.
 //!
+//! [`Gpu`] is a GPU: its kernels (`kernels/*.cu`) are compiled when a program opens it, and products are those of
+//! cublasLt. Both devices accept the same operations ([`Op`] has the rules), so what runs on the host runs on the GPU,
+//! up to rounding.
+//!
 //! What makes passes fast is in the shapes of the operations:
 //! - [`Rows`] are views: parts of a fused result, ranges of rows and columns are used where they are.
 //! - Matrices that are read one after another are one matrix ([`Rows::stacked`]), so layers with the same input are one
 //!   product.
-//! - A residual is added by the product itself, and so are low-rank updates: the columns of `x` are continued by `x
-//!   Aᵀ`, and those of the weights by `scale * B`. [`Op::KeepColumns`] zeroes, in each row, the columns of other
+//! - A residual is added by the product itself, and so are low-rank updates: the columns of `x` are continued by
+//!   `x Aᵀ`, and those of the weights by `scale * B`. [`Op::KeepColumns`] zeroes, in each row, the columns of other
 //!   adapters.
 //! - Attention reads sequences of any lengths where they are, without padding, and a shared prefix once for all
 //!   ([`Span`]).

@@ -1,13 +1,7 @@
 // Runs kernels on the host: reads launches with the memory that they work on from standard input, and writes the memory
 // back. The other side is `src/tests/shim.rs`.
 
-#include "shim.h"
-
-#include "../common.cu"
-
-#include "../attention.cu"
-#include "../norms.cu"
-#include "../rows.cu"
+#include "kernels.h"
 
 #include <map>
 #include <string>
@@ -39,12 +33,8 @@ template <class... T> std::function<void(const Arguments &)> of(void (*kernel)(T
     };
 }
 
-#define KERNEL(name) {#name, of(name)}
-static const std::map<std::string, std::function<void(const Arguments &)>> kernels = {
-    KERNEL(copy), KERNEL(gather), KERNEL(embed), KERNEL(scale), KERNEL(add), KERNEL(activate), KERNEL(gated),
-    KERNEL(keep_columns), KERNEL(mean), KERNEL(rope), KERNEL(rms_norm), KERNEL(layer_norm), KERNEL(quantize),
-    KERNEL(finish), KERNEL(attention_32), KERNEL(attention_64), KERNEL(attention_128), KERNEL(attention_any),
-};
+#define KERNEL(name) {#name, of(name)},
+static const std::map<std::string, std::function<void(const Arguments &)>> kernels = {EACH_KERNEL(KERNEL)};
 
 static void read_bytes(void *to, size_t n) {
     if (std::fread(to, 1, n, stdin) != n) std::exit(std::feof(stdin) ? 0 : 1);

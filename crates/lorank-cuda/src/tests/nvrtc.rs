@@ -10,20 +10,13 @@ const FOLDERS: &str = "LORANK_CUDA_FOLDERS";
 
 #[test]
 #[ignore = "needs NVRTC: `.ci/cuda` installs and runs it"]
-fn kernels_are_compiled_once() {
+fn a_gpu_that_nvrtc_does_not_know_gets_intermediate_code() {
     let folders = env::var_os(FOLDERS).unwrap_or_else(|| panic!("{FOLDERS} names the folder of NVRTC's package"));
     let folders: Vec<PathBuf> = env::split_paths(&folders).collect();
     NVRTC.load(&folders).unwrap();
-    let cache = tempfile::tempdir().unwrap();
-    let (code, has_compiled) = kernels((9, 0), Some(cache.path())).unwrap();
-    assert!(has_compiled && code.starts_with(b"\x7fELF"), "machine code");
-    assert_eq!(kernels((9, 0), Some(cache.path())).unwrap(), (code, false));
     let (code, _) = kernels((99, 0), None).unwrap();
     let text = String::from_utf8(code).unwrap();
-    assert!(
-        text.contains(".target sm_") && text.ends_with('\0'),
-        "intermediate code for a GPU that NVRTC does not know"
-    );
+    assert!(text.contains(".target sm_") && text.ends_with('\0'), "code for the driver to compile");
     let error = kernels((1, 0), None).unwrap_err().to_string();
     assert_eq!(error, "the GPU kernels do not compile for `sm_10`: NVRTC supports newer GPUs only");
 }
