@@ -239,10 +239,7 @@ fn what_cannot_be_trained_is_named() {
         ),
         (vec!["--groups", "groups.jsonl", "--loss", "mse"], "the loss needs the teacher's scores"),
         (vec!["--groups", "groups.jsonl", "--precision", "int8"], "training uses f32"),
-        (
-            vec!["--groups", "groups.jsonl", "--device", "cuda:1"],
-            "this build does not support CUDA; build with `--features cuda`",
-        ),
+        (vec!["--groups", "groups.jsonl", "--device", "cuda:1"], "need candle with CUDA; build with `--features cuda`"),
         (vec!["--groups", "groups.jsonl", "--reference", "--precision", "int8"], "supports `bf16` and `f32`"),
         (vec!["--groups", "groups.jsonl", "--dropout", "1"], "it must be from 0 to below 1"),
         (vec!["--groups", "groups.jsonl", "--base", "nowhere"], "nowhere"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use lorank_elastic::Secret;
-use lorank_model::Hub;
+use lorank_model::{GpuOptions, Hub};
 use lorank_server::{ElasticSecrets, StoreOptions};
 
 /// The hub's address, cache and token from the environment.
@@ -37,6 +37,32 @@ pub(crate) fn registry_options() -> StoreOptions {
     StoreOptions::from_variables(
         variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
     )
+}
+
+/// Where a GPU's libraries are besides the system's folders: in the virtual environment of Python in use. Compiled kernels are kept in
+/// the user's cache folder by the XDG Base Directory Specification.
+pub fn gpu() -> GpuOptions {
+    let folders_of = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    };
+    read_gpu(|name| std::env::var(name).ok(), std::env::home_dir(), folders_of)
+}
+
+fn read_gpu(
+    variable: impl Fn(&str) -> Option<String>,
+    home: Option<PathBuf>,
+    folders_of: impl Fn(&Path) -> Vec<PathBuf>,
+) -> GpuOptions {
+    let path = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.filter(|home| !home.as_os_str().is_empty());
+    let cache = path("XDG_CACHE_HOME").or_else(|| Some(home?.join(".cache")));
+    let mut pythons = path("VIRTUAL_ENV").map_or_else(Vec::new, |folder| folders_of(&folder.join("lib")));
+    pythons.sort();
+    GpuOptions {
+        folders: pythons.into_iter().map(|python| python.join("site-packages")).collect(),
+        cache: cache.map(|folder| folder.join("lorank").join("kernels")),
+    }
 }
 
 /// The user's data folder by the XDG Base Directory Specification; `None` without a home folder.
@@ -111,5 +137,24 @@ mod tests {
         ] {
             assert_eq!(data_home(variable, home).as_deref(), expected, "{variable} {home:?}");
         }
+    }
+
+    #[test]
+    fn the_libraries_of_a_gpu_are_looked_for_in_the_virtual_environment() {
+        let folders_of = |folder: &Path| {
+            assert_eq!(folder, Path::new("/venv/lib"));
+            vec![folder.join("python3.12"), folder.join("python3.11")]
+        };
+        let read = |variables: &[(&str, &str)], home: &str| {
+            let find =
+                |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+            read_gpu(find, Some(home.into()), folders_of)
+        };
+        let both = read(&[("VIRTUAL_ENV", "/venv"), ("XDG_CACHE_HOME", "/cache")], "/home/u");
+        let folders = ["/venv/lib/python3.11/site-packages", "/venv/lib/python3.12/site-packages"].map(PathBuf::from);
+        assert_eq!((both.folders, both.cache), (folders.into(), Some("/cache/lorank/kernels".into())));
+        let neither = read(&[("VIRTUAL_ENV", "venv")], "/home/u");
+        assert_eq!((neither.folders, neither.cache), (Vec::new(), Some("/home/u/.cache/lorank/kernels".into())));
+        assert_eq!(read(&[], "").cache, None);
     }
 }

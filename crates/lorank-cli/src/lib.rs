@@ -42,7 +42,7 @@ use clap::ArgMatches;
 use crate::cli::Cli;
 pub use crate::commands::info::{index_info, model_info};
 pub use crate::data::default_data;
-pub use crate::environment::hub;
+pub use crate::environment::{gpu, hub};
 
 /// Runs the command in this process's arguments, and returns the exit status.
 pub fn main() -> ExitCode {

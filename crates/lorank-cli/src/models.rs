@@ -55,7 +55,12 @@ pub(crate) fn find_adapter(source: &ModelSource, is_quiet: bool) -> anyhow::Resu
 pub(crate) fn loader(progress: &ProgressBar, is_quiet: bool) -> ModelLoader {
     let progress = progress.clone();
     let on_event = move |event: &LoadEvent<'_>| show(event, &progress, is_quiet);
-    ModelLoader { hub: Some(environment::hub()), on_event: Some(Arc::new(on_event)), ..ModelLoader::default() }
+    ModelLoader {
+        hub: Some(environment::hub()),
+        gpu: environment::gpu(),
+        on_event: Some(Arc::new(on_event)),
+        ..ModelLoader::default()
+    }
 }
 
 fn show(event: &LoadEvent<'_>, progress: &ProgressBar, is_quiet: bool) {

@@ -17,14 +17,23 @@ pub enum DeviceChoice {
     Auto,
     /// The CPU.
     Cpu,
-    /// The NVIDIA GPU with this index. Needs the feature `cuda`.
+    /// The NVIDIA GPU with this index: through `lorank-cuda`, or with the feature `cuda` through candle, which training and the
+    /// reference pass need.
     Cuda(usize),
     /// The Apple GPU. Needs the feature `metal`.
     Metal,
 }
 
 impl DeviceChoice {
-    /// Opens the device.
+    /// The index of an NVIDIA GPU that this build runs on through `lorank-cuda`.
+    pub(crate) fn of_lorank_cuda(self) -> Option<usize> {
+        match self {
+            Self::Cuda(ordinal) if !cfg!(feature = "cuda") => Some(ordinal),
+            _ => None,
+        }
+    }
+
+    /// Opens the device for candle, or the CPU.
     ///
     /// # Errors
     /// [`ModelError::Device`] if the build or the machine does not support it; never for `auto` and `cpu`.
@@ -36,9 +45,8 @@ impl DeviceChoice {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto => Ok(drivers.first_gpu().unwrap_or(Device::Cpu)),
-            Self::Cuda(_) if !drivers.cuda => {
-                Err(self.refused("this build does not support CUDA; build with `--features cuda`", None))
-            }
+            Self::Cuda(_) if !drivers.cuda => Err(self
+                .refused("training and the reference pass need candle with CUDA; build with `--features cuda`", None)),
             Self::Metal if !drivers.metal => {
                 Err(self.refused("this build does not support Metal; build with `--features metal` on macOS", None))
             }
@@ -47,7 +55,7 @@ impl DeviceChoice {
     }
 
     fn refused(self, hint: &'static str, why: Option<String>) -> ModelError {
-        ModelError::Device { device: self.to_string(), hint, source: why.map(Into::into) }
+        ModelError::Device { device: self.to_string(), hint: hint.into(), source: why.map(Into::into) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Errors of loading and running models.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -411,8 +412,8 @@ pub enum ModelError {
     Device {
         /// The requested device.
         device: String,
-        /// What to do.
-        hint: &'static str,
+        /// What is missing, or what to do.
+        hint: Cow<'static, str>,
         /// The driver's message, if there is one.
         #[source]
         source: Option<BoxError>,

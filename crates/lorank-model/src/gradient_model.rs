@@ -226,7 +226,7 @@ where
         match self.backend.device() {
             "cpu" => ModelError::Compute(Arc::new(error)),
             device => {
-                let hint = device::describe(&lorank_core::with_causes(&error));
+                let hint = device::describe(&lorank_core::with_causes(&error)).into();
                 ModelError::Device { device: device.to_owned(), hint, source: Some(Box::new(error)) }
             }
         }

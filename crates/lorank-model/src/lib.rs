@@ -51,6 +51,7 @@ mod facts;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gpu_facts;
 mod gradient_model;
 mod gte;
 mod head;
@@ -104,8 +105,10 @@ pub use device::DeviceChoice;
 pub use error::ModelError;
 pub use facts::{AdapterFacts, AdapterFile};
 pub use files::{FileContents, Files};
+pub use gpu_facts::GpuFacts;
 pub use gradient_model::{PackedAdapter, PassMode};
 pub use int8_ranking::{Int8Ranking, Int8Rankings, ScoresToCompare};
+pub use lorank_cuda::GpuOptions;
 pub use options::{ForwardPass, LoadOptions, OtherBase};
 pub use pass::StageTimes;
 pub use precision::PrecisionChoice;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use lorank_core::AdapterId;
-use lorank_cuda::Host;
+use lorank_cuda::{CudaError, Gpu, Host};
 
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
@@ -28,7 +28,9 @@ use crate::precision::{ChosenPrecision, Int8Effect, Int8Form};
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
-use crate::{DeviceChoice, ForwardPass, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock, device};
+use crate::{
+    DeviceChoice, ForwardPass, GpuFacts, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock, device,
+};
 
 /// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
@@ -37,6 +39,9 @@ pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
 
     /// The model's facts.
     fn facts(&self) -> &ModelFacts;
+
+    /// What the GPU is, with its memory now.
+    fn gpu(&self) -> Option<GpuFacts>;
 
     /// What the processor can do at most, if it was ever measured.
     fn peaks(&self) -> Option<Peaks>;
@@ -161,6 +166,11 @@ pub(crate) fn load(
     if options.pass == ForwardPass::GpuOnHost {
         return Model::load(Cuda::new(Host::new(HOST_BYTES), options.precision)?, base, weights, options);
     }
+    if let (ForwardPass::Fast, Some(ordinal)) = (options.pass, options.device.of_lorank_cuda()) {
+        let gpu = Gpu::open(ordinal, &options.gpu).map_err(|error| of_gpu(options.device, error.into()))?;
+        let loaded = Model::load(Cuda::new(gpu, options.precision)?, base, weights, options);
+        return loaded.map_err(|error| of_gpu(options.device, error));
+    }
     match options.device.open()? {
         Device::Cpu => load_on(Device::Cpu, base, weights, options, int8),
         gpu if options.device == DeviceChoice::Auto => {
@@ -204,10 +214,15 @@ fn load_for_training(
 /// The error of a GPU, with what to do about it.
 fn of_gpu(device: DeviceChoice, error: ModelError) -> ModelError {
     match error {
-        ModelError::Compute(source) => ModelError::Device {
-            device: device.to_string(),
-            hint: device::describe(&lorank_core::with_causes(&*source)),
-            source: Some(source.to_string().into()),
+        ModelError::Compute(source) => match source.downcast_ref::<CudaError>() {
+            Some(error) => {
+                ModelError::Device { device: device.to_string(), hint: error.to_string().into(), source: None }
+            }
+            None => ModelError::Device {
+                device: device.to_string(),
+                hint: device::describe(&lorank_core::with_causes(&*source)).into(),
+                source: Some(source.to_string().into()),
+            },
         },
         error => error,
     }
@@ -475,6 +490,10 @@ impl<B: Backend> ScoringModel for Model<B> {
                 network,
             }),
         })
+    }
+
+    fn gpu(&self) -> Option<GpuFacts> {
+        self.backend.gpu()
     }
 
     fn peaks(&self) -> Option<Peaks> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use lorank_core::AdapterId;
+use lorank_cuda::GpuOptions;
 
 use crate::DeviceChoice;
 use crate::int8_ranking::Int8Rankings;
@@ -27,6 +28,8 @@ pub struct LoadOptions {
     pub tokens_max: Option<NonZeroUsize>,
     /// The forward pass to use.
     pub pass: ForwardPass,
+    /// Where a GPU's libraries are, besides the system's folders, and where its compiled kernels are kept.
+    pub gpu: GpuOptions,
     /// Measurements of how int8 ranks, by which [`PrecisionChoice::Auto`] decides; those in the model's folder count
     /// too.
     pub int8_rankings: Int8Rankings,

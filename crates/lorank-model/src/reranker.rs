@@ -32,8 +32,8 @@ use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
 use crate::whole::{Whole, WholeTemplates};
 use crate::{
-    AdapterSummary, BaseSummary, Int8Ranking, LoadOptions, Measure, ModelError, OtherBase, Prompt, ScoresToCompare,
-    StageClock,
+    AdapterSummary, BaseSummary, GpuFacts, Int8Ranking, LoadOptions, Measure, ModelError, OtherBase, Prompt,
+    ScoresToCompare, StageClock,
 };
 
 /// A reranker: a base model and the adapters loaded on it, which share the base weights.
@@ -377,7 +377,12 @@ impl ModelReranker {
         self.model.facts().device
     }
 
-    /// The engine: `kernels` with the CPU's vector instructions, or `candle`.
+    /// The NVIDIA GPU, with its memory now; `None` if the engine is not `lorank-cuda`.
+    pub fn gpu(&self) -> Option<GpuFacts> {
+        self.model.gpu()
+    }
+
+    /// The engine: `kernels` with the CPU's vector instructions, `lorank-cuda` or `candle`.
     pub fn engine(&self) -> String {
         self.model.facts().backend.clone()
     }

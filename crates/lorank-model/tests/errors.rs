@@ -412,7 +412,13 @@ fn unknown_adapters_are_named_with_the_known_ones() {
 fn devices_that_this_build_lacks() {
     let files = Files::folder(fixture("tiny-llama/base")).unwrap();
     let options = LoadOptions { device: DeviceChoice::Cuda(7), ..LoadOptions::default() };
-    check_says(&ModelReranker::load(&files, options).unwrap_err(), &["`cuda:7`"]);
+    let error = ModelReranker::load(&files, options).unwrap_err();
+    check_says(&error, &["`cuda:7`"]);
+    if !cfg!(feature = "cuda") {
+        let message = error.to_string();
+        let is_clear = ["no NVIDIA driver: the library `libcuda` was not found", "there is no GPU `cuda:7`"];
+        assert!(is_clear.iter().any(|part| message.contains(part)) && !message.contains('\n'), "{message}");
+    }
 }
 
 #[test]

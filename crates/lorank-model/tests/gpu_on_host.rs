@@ -126,6 +126,17 @@ fn more_adapters_than_columns_share_a_batch() {
     check(&versions[..5], &expected[..5]);
 }
 
+#[test]
+fn a_gpu_is_described() {
+    let reference = reference_of("tiny-bert");
+    let (reranker, _) = load("tiny-bert", options(ForwardPass::GpuOnHost, Precision::Bf16, reference.max_length));
+    let gpu = reranker.gpu().unwrap();
+    assert_eq!((reranker.engine().as_str(), gpu.name.as_str()), ("lorank-cuda", "host"));
+    assert!(gpu.activation_bytes > 0 && gpu.activation_bytes + gpu.memory_free < gpu.memory_total, "{gpu:?}");
+    let (reranker, _) = load("tiny-bert", options(ForwardPass::Reference, Precision::F32, reference.max_length));
+    assert_eq!(reranker.gpu(), None);
+}
+
 /// A pass over few tokens takes no more than a part of a batch.
 #[test]
 fn batches_are_divided_into_passes() {

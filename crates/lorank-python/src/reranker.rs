@@ -62,8 +62,12 @@ impl Engine {
         // An empty one asks for none.
         hub.token = hub_token.map_or(hub.token, |token| Some(token).filter(|token| !token.is_empty()));
         hub.offline |= hub_offline;
+        let mut gpu = lorank_cli::gpu();
+        // `pip install nvidia-cublas-cu12` puts the library there.
+        let folder = py.import("sysconfig")?.call_method1("get_path", ("purelib",))?;
+        gpu.folders.extend(folder.extract::<PathBuf>().ok());
         let on_event = Some(downloads::shown());
-        let loader = ModelLoader { hub: Some(hub), on_event, ..ModelLoader::default() };
+        let loader = ModelLoader { hub: Some(hub), gpu, on_event, ..ModelLoader::default() };
         let load = move || {
             // As for the program, so that `auto` chooses the same precision.
             let int8_rankings = lorank_cli::default_data().map(|data| data.int8_rankings()).unwrap_or_default();

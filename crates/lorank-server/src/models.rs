@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lorank_adapters::{Registry, RegistryError};
 use lorank_core::{AdapterId, Digest};
 use lorank_model::{
-    BaseModels, BaseToName, Files, ForwardPass, Hub, HubRepository, Int8Rankings, LoadOptions, ModelError,
+    BaseModels, BaseToName, Files, ForwardPass, GpuOptions, Hub, HubRepository, Int8Rankings, LoadOptions, ModelError,
     ModelReranker, NamedBase, Source,
 };
 
@@ -25,6 +25,8 @@ pub struct ModelLoader {
     pub registry: Option<Arc<Registry>>,
     /// Measurements of how int8 ranks, by which the precision `auto` decides.
     pub int8_rankings: Int8Rankings,
+    /// Where a GPU's libraries are, besides the system's folders, and where its compiled kernels are kept.
+    pub gpu: GpuOptions,
     /// Called with the progress of loading, on the loading thread.
     pub on_event: Option<OnLoadEvent>,
 }
@@ -250,8 +252,8 @@ impl ModelLoader {
             }
             let files = self.find(&spec.source, Kind::Base)?;
             self.report(LoadEvent::Loading);
-            let int8_rankings = self.int8_rankings.clone();
-            let options = LoadOptions { int8_rankings, ..section.load_options(spec, pass) };
+            let (int8_rankings, gpu) = (self.int8_rankings.clone(), self.gpu.clone());
+            let options = LoadOptions { int8_rankings, gpu, ..section.load_options(spec, pass) };
             let reranker =
                 ModelReranker::load(&files, options).map_err(|source| Error::LoadBase { source: source.into() })?;
             bases.push(BaseToName { given: spec.name.clone(), also: spec.names_of_source(), reranker });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lorank_core::{AdapterId, Reranker};
-use lorank_model::{AdapterSummary, BaseModels, BaseSummary, ModelReranker, NamedBase, Prompt};
+use lorank_model::{AdapterSummary, BaseModels, BaseSummary, GpuFacts, ModelReranker, NamedBase, Prompt};
 use lorank_server::{AdapterSpec, starter};
 use lorank_tantivy::{Index, IndexSettings, IndexStats};
 use serde_json::{Value, json};
@@ -108,6 +108,7 @@ fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
         ("device", reranker.device().to_owned()),
         ("engine", format!("{}, up to {} tokens per batch", reranker.engine(), reranker.tokens_max())),
     ];
+    lines.extend(reranker.gpu().iter().flat_map(describe_gpu));
     lines.extend(reranker.left_out_instructions().into_iter().map(|(set, why)| ("left out", format!("{set}: {why}"))));
     lines.extend([
         ("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision())),
@@ -132,6 +133,27 @@ fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
         lines.push(("", format!("{}, {}", adapter.precision, adapter.precision_reason)));
     }
     lines
+}
+
+/// The lines about a GPU.
+fn describe_gpu(gpu: &GpuFacts) -> Vec<(&'static str, String)> {
+    let bytes = |n: usize| indicatif::HumanBytes(n as u64);
+    let known = |facts: &[(&str, &Option<String>)]| {
+        let known = facts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+        known.collect::<Vec<_>>().join(", ")
+    };
+    let capability = known(&[("compute capability", &gpu.compute_capability)]);
+    let libraries = known(&[("driver for CUDA", &gpu.driver), ("cublasLt", &gpu.cublaslt), ("NVRTC", &gpu.nvrtc)]);
+    let origin = if gpu.has_compiled { "compiled" } else { "read from the cache" };
+    let kernels = format!("kernels {origin} in {} ms", gpu.kernels_millis);
+    let memory = format!(
+        "{} of {} free, {} reserved for activations",
+        bytes(gpu.memory_free),
+        bytes(gpu.memory_total),
+        bytes(gpu.activation_bytes)
+    );
+    let joined = |parts: [&str; 2]| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+    vec![("gpu", joined([&gpu.name, &capability])), ("", joined([&libraries, &kernels])), ("", memory)]
 }
 
 fn describe_score(base: &BaseSummary) -> String {
@@ -250,6 +272,7 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
         "other_modules": base.other_modules,
         "device": reranker.device(),
         "engine": reranker.engine(),
+        "gpu": reranker.gpu().as_ref().map(gpu_json),
         "left_out_instructions": left_out.collect::<Vec<_>>(),
         "precision": reranker.precision().name(),
         "precision_reason": reranker.precision_reason(),
@@ -265,6 +288,21 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
 fn measurement(reranker: &ModelReranker, adapter: Option<&AdapterId>) -> Value {
     let ranking = reranker.resolve(adapter).ok().and_then(|model| reranker.int8_ranking(&model).cloned());
     ranking.map_or(Value::Null, |ranking| json!({"holds": ranking.holds(), "measurement": ranking}))
+}
+
+fn gpu_json(gpu: &GpuFacts) -> Value {
+    json!({
+        "name": gpu.name,
+        "compute_capability": gpu.compute_capability,
+        "driver_cuda": gpu.driver,
+        "cublaslt": gpu.cublaslt,
+        "nvrtc": gpu.nvrtc,
+        "kernels_millis": gpu.kernels_millis,
+        "kernels_compiled": gpu.has_compiled,
+        "memory_bytes": gpu.memory_total,
+        "memory_free_bytes": gpu.memory_free,
+        "activation_bytes": gpu.activation_bytes,
+    })
 }
 
 #[cfg(test)]

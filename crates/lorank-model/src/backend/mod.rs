@@ -31,6 +31,7 @@ pub(crate) use self::train::Train;
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::clock::StageClock;
+use crate::gpu_facts::GpuFacts;
 use crate::precision::ChosenPrecision;
 use crate::weights::Weights;
 
@@ -69,6 +70,11 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// The precision of the base model's linear layers, and the reason for it.
     fn precision(&self) -> ChosenPrecision;
+
+    /// What the GPU is, with its memory now; `None` if that is unknown.
+    fn gpu(&self) -> Option<GpuFacts> {
+        None
+    }
 
     /// What the processor can do at most, measured on all threads of the current pool; `None` if there is no measurement.
     fn peaks(&self) -> Option<Peaks> {

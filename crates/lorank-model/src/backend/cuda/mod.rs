@@ -12,10 +12,10 @@ use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lorank_core::Precision;
-use lorank_cuda::{CudaError, Format, Indices, Op, Ops, Vector};
+use lorank_cuda::{CudaError, DeviceInfo, Format, Indices, Mark, Op, Ops, Vector};
 use lorank_kernels::{Activation, Span};
 
 pub(crate) use self::activations::Activations;
@@ -26,6 +26,7 @@ use super::{AdjustRow, Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{Epilogue, Linear, Modules, RowAdapters};
 use crate::clock::StageClock;
+use crate::gpu_facts::GpuFacts;
 use crate::precision::ChosenPrecision;
 use crate::weights::Weights;
 use crate::{ModelError, PrecisionChoice};
@@ -117,22 +118,32 @@ impl<O: Ops> Backend for Cuda<O> {
     type Rotary = Rotary;
     type AttentionPlan = AttentionPlan;
     type AdapterLayout = AdapterLayout;
-    type Mark = Instant;
+    type Mark = Mark;
     type Error = CudaError;
 
     /// Operations run in order on one stream.
     const RUNS_PASSES_IN_PARALLEL: bool = false;
 
     fn name(&self) -> String {
-        let info = self.ops.info();
-        let versions = [
-            ("compute capability", info.compute_capability),
-            ("driver for CUDA", info.driver),
-            ("cublasLt", info.cublaslt),
-            ("NVRTC", info.nvrtc),
-        ];
-        let versions = versions.into_iter().filter_map(|(name, version)| Some(format!("; {name} {}", version?)));
-        format!("lorank-cuda ({}{})", info.name, versions.collect::<String>())
+        "lorank-cuda".to_owned()
+    }
+
+    fn gpu(&self) -> Option<GpuFacts> {
+        let DeviceInfo { name, compute_capability, driver, cublaslt, nvrtc, has_compiled, kernels_millis, .. } =
+            self.ops.info();
+        let memory = self.ops.memory().ok()?;
+        Some(GpuFacts {
+            name,
+            compute_capability,
+            driver,
+            cublaslt,
+            nvrtc,
+            kernels_millis,
+            has_compiled,
+            memory_total: memory.total,
+            memory_free: memory.free,
+            activation_bytes: self.ops.arena_use().size,
+        })
     }
 
     fn device(&self) -> &'static str {
@@ -148,16 +159,15 @@ impl<O: Ops> Backend for Cuda<O> {
     }
 
     fn clock(&self) -> StageClock {
-        if self.is_gpu { StageClock::HostAfterWaiting } else { StageClock::Host }
+        if self.is_gpu { StageClock::DeviceEvents } else { StageClock::Host }
     }
 
-    fn mark(&self) -> Result<Instant, CudaError> {
-        self.ops.synchronize()?;
-        Ok(Instant::now())
+    fn mark(&self) -> Result<Mark, CudaError> {
+        self.ops.mark()
     }
 
-    fn time_between(&self, start: &Instant, end: &Instant) -> Result<Duration, CudaError> {
-        Ok(*end - *start)
+    fn time_between(&self, start: &Mark, end: &Mark) -> Result<Duration, CudaError> {
+        start.time_until(end)
     }
 
     fn tokens_max(&self) -> NonZeroUsize {
