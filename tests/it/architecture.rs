@@ -21,7 +21,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libloading", &["lorank-cuda"]),
     ("tokenizers", &["lorank-model"]),
     ("hf-hub", &["lorank-model"]),
-    ("safetensors", &["lorank-model", TESTING]),
+    ("safetensors", &["lorank-model", "lorank-train", TESTING]),
     ("axum*", &["lorank-http"]),
     ("hyper*", &["lorank-http"]),
     ("tower*", &["lorank-http"]),
