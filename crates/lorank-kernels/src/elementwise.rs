@@ -54,7 +54,10 @@ pub fn gated(gate: &mut [f32], up: &[f32], activation: Activation, isa: Isa) {
 /// If the width is 0, or the rows have another one.
 pub fn gated_halves(both: &[f32], width: usize, gate_is_first: bool, activation: Activation, isa: Isa) -> Vec<f32> {
     assert!(width > 0, "the width is at least 1");
-    assert!(both.len() / 2 % width == 0 && both.len().is_multiple_of(2), "rows have a gate and what it multiplies");
+    assert!(
+        (both.len() / 2).is_multiple_of(width) && both.len().is_multiple_of(2),
+        "rows have a gate and what it multiplies"
+    );
     let mut out = recycled::zeros(both.len() / 2);
     threads::for_each_rows(&mut out, width, ROWS_PER_TASK, |first, out| {
         let both = &both[2 * first * width..][..2 * out.len()];
