@@ -165,6 +165,15 @@ pub trait Ops: fmt::Debug + Send + Sync + 'static + sealed::Memory {
         self.write_bytes(to, &bytes)
     }
 
+    /// Writes numbers that have the format of the rows already, as in a file: little-endian, row by row.
+    ///
+    /// # Errors
+    /// [`CudaError::Failed`]
+    fn write_encoded(&self, to: &Rows, bytes: &[u8]) -> Result<(), CudaError> {
+        assert_eq!(bytes.len(), to.n_bytes(), "the bytes of each number");
+        self.write_bytes(to, bytes)
+    }
+
     /// Writes rows, each with its largest number scaled to the largest one of `E4m3`, as [`Op::Quantize`] does.
     ///
     /// # Errors

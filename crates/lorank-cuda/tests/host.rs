@@ -109,6 +109,14 @@ fn pairs(ranges: &[Range<u32>]) -> Vec<u32> {
     ranges.iter().flat_map(|range| [range.start, range.end]).collect()
 }
 
+#[test]
+fn encoded_numbers_are_written_as_they_are() {
+    let host = host();
+    let rows = between(&host, [2, 2], Format::Bf16);
+    host.write_encoded(&rows, &[0x80, 0x3f, 0x00, 0xc0, 0x00, 0x00, 0x20, 0x41]).expect("the memory suffices");
+    assert_eq!(stored(&host, &rows), [1.0, -2.0, 0.0, 10.0]);
+}
+
 proptest! {
     #![proptest_config(cases())]
 

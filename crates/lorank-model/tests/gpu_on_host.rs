@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Precision, Query, Reranker, Score, score_groups};
 use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};
-use lorank_testing::{Reference, fixture, reference};
+use lorank_testing::{Dtype, Reference, TensorData, changed_copy, edit_tensors, fixture, reference};
 
 const FAMILIES: [&str; 17] = [
     "tiny-bert",
@@ -92,6 +93,36 @@ fn scores_of_mixed_batches_are_those_of_the_reference() {
         wrong.extend((!is_right).then_some((family, largest, error, of_candle)));
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// A file in bf16 is uploaded as it is; one in f32 is rounded.
+#[test]
+fn weights_in_bf16_score_as_those_rounded_to_bf16() {
+    let reference = reference_of("tiny-llama");
+    let folder = changed_copy("tiny-llama/base", |folder| {
+        edit_tensors(folder, "model.safetensors", |tensors| {
+            // The head is in f32.
+            let matrices =
+                tensors.iter_mut().filter(|(name, tensor)| tensor.shape.len() == 2 && *name != "score.weight");
+            matrices.for_each(|(_, tensor)| round_to_bf16(tensor));
+        });
+    });
+    let score = |folder: &Path| {
+        let options = options(ForwardPass::GpuOnHost, Precision::Bf16, reference.max_length);
+        let reranker = ModelReranker::load(&Files::folder(folder).unwrap(), options).unwrap();
+        scores(&reranker, &[reranker.resolve(None).unwrap()], &reference)
+    };
+    assert_eq!(score(folder.path()), score(&fixture("tiny-llama/base")));
+}
+
+/// Rounds numbers in f32 to the nearest ones, ties to even.
+fn round_to_bf16(tensor: &mut TensorData) {
+    let rounded = |number: &[u8]| {
+        let bits = u32::from_le_bytes(number.try_into().unwrap());
+        ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    };
+    tensor.bytes = tensor.bytes.chunks(4).flat_map(|number| rounded(number).to_le_bytes()).collect();
+    tensor.dtype = Dtype::BF16;
 }
 
 /// The updates of eight adapters have columns at once; those of the others are products of their own, or take the columns of adapters

@@ -80,6 +80,15 @@ impl<O: Ops> Cuda<O> {
         self.ops.rows(n, width, self.format)
     }
 
+    /// Reads a matrix of a file. Numbers in bf16 go to the device as they are in the file.
+    fn read(&self, weights: &mut Weights, tensor: &str, to: &lorank_cuda::Rows) -> Result<(), ModelError> {
+        let shape = [to.n_rows(), to.width()];
+        if self.format == Format::Bf16 && weights.is_bf16(tensor) {
+            return Ok(weights.bf16(tensor, shape, |bytes| self.ops.write_encoded(to, bytes))??);
+        }
+        Ok(self.ops.write(to, &weights.values(tensor, &shape)?)?)
+    }
+
     /// Several layers in one product; `None` if their weights are not next to each other, or adapters change one.
     fn fused<const N: usize>(
         &self,
@@ -207,12 +216,14 @@ impl<O: Ops> Backend for Cuda<O> {
         storage: Storage,
         adjust: Option<AdjustRow<'_>>,
     ) -> Result<Matrix, ModelError> {
-        let mut values = weights.values(tensor, &[n_out, n_in])?;
-        if let Some(adjust) = adjust {
-            values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
-        }
         let update = (storage == Storage::AsInFile).then(|| self.updates.clone());
         let matrix = Matrix::new(&self.ops, [n_out, n_in], self.format, update)?;
+        let Some(adjust) = adjust else {
+            self.read(weights, tensor, &matrix.rows)?;
+            return Ok(matrix);
+        };
+        let mut values = weights.values(tensor, &[n_out, n_in])?;
+        values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
         self.ops.write(&matrix.rows, &values)?;
         Ok(matrix)
     }
@@ -227,9 +238,8 @@ impl<O: Ops> Backend for Cuda<O> {
         tensor: &str,
         shape: [usize; 2],
     ) -> Result<lorank_cuda::Rows, ModelError> {
-        let values = weights.values(tensor, &shape)?;
         let table = self.ops.weights(shape, self.format)?;
-        self.ops.write(&table, &values)?;
+        self.read(weights, tensor, &table)?;
         Ok(table)
     }
 
@@ -400,5 +410,49 @@ fn converted(activation: Activation) -> lorank_cuda::Activation {
         Activation::Relu => lorank_cuda::Activation::Relu,
         Activation::Tanh => lorank_cuda::Activation::Tanh,
         Activation::Silu => lorank_cuda::Activation::Silu,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lorank_cuda::Host;
+
+    use super::*;
+    use crate::Files;
+    use crate::backend::linear::AdapterRows;
+    use crate::config::Config;
+    use crate::loader::{Bias, Loader};
+
+    /// Layers with the same input of 64 numbers are one product with the results of each.
+    fn check_fused(fixture: &str, layers: [(&str, usize); 3], bias: Bias) {
+        let files = Files::folder(lorank_testing::fixture(fixture).join("base")).unwrap();
+        let mut weights = Config::read(&files).unwrap().0.architecture.open_weights(&files).unwrap();
+        for precision in [Precision::F32, Precision::Bf16] {
+            let cuda = Cuda::new(Host::new(1 << 28), precision.into()).unwrap();
+            cuda.before_reading(&weights.matrices(|_| true), Storage::Precision).unwrap();
+            cuda.ops.reserve_arena(1 << 20).unwrap();
+            let mut loader = Loader::new(&mut weights, &cuda, None);
+            let layers = layers.map(|(name, n_out)| loader.linear(name, [n_out, 64], bias).unwrap());
+            let layers = layers.each_ref();
+            let x = cuda.rows(3, 64).unwrap();
+            cuda.ops.write(&x, &(0..3 * 64).map(|n| (n as f32).sin()).collect::<Vec<_>>()).unwrap();
+            let x = Activations::from(x);
+            let adapters = RowAdapters::new(vec![AdapterRows { n_rows: 3, adapter: None }]);
+            let fused = cuda.fused(layers, &x, &adapters).unwrap().expect("the weights are next to each other");
+            for (layer, part) in layers.into_iter().zip(&fused) {
+                let alone = cuda.linear(layer, &x, &adapters, &Epilogue::NONE).unwrap();
+                assert_eq!(cuda.numbers(part).unwrap(), cuda.numbers(&alone).unwrap(), "{fixture} in {precision}");
+            }
+        }
+    }
+
+    #[test]
+    fn layers_that_are_read_one_after_another_are_one_product() {
+        let of_llama = |name| ["model.layers.0.self_attn.", name].concat();
+        let [q, k, v] = ["q_proj", "k_proj", "v_proj"].map(of_llama);
+        check_fused("tiny-llama", [(&q, 64), (&k, 32), (&v, 32)], Bias::None);
+        let of_bert = |name| ["bert.encoder.layer.0.attention.self.", name].concat();
+        let [q, k, v] = ["query", "key", "value"].map(of_bert);
+        check_fused("tiny-bert", [(&q, 64), (&k, 64), (&v, 64)], Bias::Given);
     }
 }
