@@ -22,6 +22,9 @@ struct HeldOutQuery {
     grades: Grades,
 }
 
+/// The candidates, tokens and grades of a query.
+type Contents<'a> = (&'a [String], &'a [Pair], BTreeMap<&'a str, i32>);
+
 impl HeldOut {
     /// Adds a query with its candidates, and the grades of all judged documents.
     ///
@@ -45,7 +48,7 @@ impl HeldOut {
     }
 
     /// The candidates, tokens and grades of each query, in an order that does not change between runs.
-    pub(crate) fn contents(&self) -> Vec<(&[String], &[Pair], BTreeMap<&str, i32>)> {
+    pub(crate) fn contents(&self) -> Vec<Contents<'_>> {
         let contents = self.queries.iter().map(|HeldOutQuery { ids, pairs, grades }| {
             (&**ids, &**pairs, grades.iter().map(|(id, grade)| (id.as_str(), *grade)).collect())
         });
