@@ -26,7 +26,13 @@ def download(repository: str, file: str, n_bytes_done: int, n_bytes: int) -> Non
     if key not in _downloads:
         show = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() not in ("1", "ON", "YES", "TRUE")
         # With `None`, tqdm shows the bar on terminals alone.
-        options = {"total": n_bytes, "unit": "B", "unit_scale": True, "desc": f"{file} of {repository}", "disable": None}
+        options = {
+            "total": n_bytes,
+            "unit": "B",
+            "unit_scale": True,
+            "desc": f"{file} of {repository}",
+            "disable": None,
+        }
         _downloads[key] = bar(show, **options)
     shown = _downloads[key]
     if shown is not None:
