@@ -87,6 +87,8 @@ def test_downloads_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch, tiny: 
 
 
 LOAD = 'import lorank; lorank.Reranker("hf://owner/name")'
+#: A new terminal has no width.
+WIDEN = 'import fcntl, struct, termios; fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0)); '
 
 
 @pytest.mark.usefixtures("hub")
@@ -94,7 +96,7 @@ LOAD = 'import lorank; lorank.Reranker("hf://owner/name")'
 def test_bars_are_shown_on_terminals(monkeypatch: pytest.MonkeyPatch, disabled: str) -> None:
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", disabled)
     shown = bytearray()
-    status = pty.spawn([sys.executable, "-c", LOAD], lambda terminal: read(terminal, shown))
+    status = pty.spawn([sys.executable, "-c", WIDEN + LOAD], lambda terminal: read(terminal, shown))
     assert status == 0, shown.decode()
     assert (b"model.safetensors of owner/name: 100%" in shown) == (not disabled), shown.decode()
 
