@@ -1,9 +1,14 @@
 //! Compares every operation of the host with a plain loop in f64, over random shapes.
 
+#[path = "compare/numbers.rs"]
+mod numbers;
+
 use std::ops::Range;
 
 use lorank_cuda::{Activation, AttentionShape, Format, Host, Mask, Op, Ops, Rows, Span, Vector};
 use proptest::prelude::*;
+
+use self::numbers::numbers;
 
 /// The number of random cases per property: `PROPTEST_CASES`, if it is set.
 fn cases() -> ProptestConfig {
@@ -16,23 +21,6 @@ const FORMATS: [Format; 2] = [Format::F32, Format::Bf16];
 /// Formats of operands, and of their result.
 const OPERANDS_AND_RESULT: [(Format, Format); 3] =
     [(Format::F32, Format::F32), (Format::Bf16, Format::Bf16), (Format::Bf16, Format::F32)];
-
-/// Numbers between -1 and 1, with some zeros and outliers.
-fn numbers(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let x = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
-        match state % 50 {
-            0 => 0.0,
-            1 => x * 20.0,
-            _ => x,
-        }
-    };
-    (0..n).map(|_| next()).collect()
-}
 
 fn host() -> Host {
     let host = Host::new(64 << 20);

@@ -1,7 +1,11 @@
 //! Every operation of a device beside that of `Host`, over shapes that reach each part of the kernels: rows that are
 //! aligned and not, widths that are multiples of eight and not, results in place, sequences of several tiles.
 
+mod numbers;
+
 use lorank_cuda::{Activation, AttentionShape, CudaError, Format, Host, Indices, Mask, Op, Ops, Rows, Span, Vector};
+
+use self::numbers::numbers;
 
 type Outcome = Result<Vec<Rows>, CudaError>;
 
@@ -60,23 +64,6 @@ pub(crate) fn compare(device: &dyn Ops, arena_bytes: usize) {
         check(&format!("adapters {format:?}"), &|case| case.adapters(format));
     }
     assert!(n_compared > 40, "{n_compared} comparisons");
-}
-
-/// Numbers between -1 and 1, with some zeros and outliers.
-fn numbers(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let x = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
-        match state % 50 {
-            0 => 0.0,
-            1 => x * 20.0,
-            _ => x,
-        }
-    };
-    (0..n).map(|_| next()).collect()
 }
 
 /// Rows of a case.
