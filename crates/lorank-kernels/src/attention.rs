@@ -154,7 +154,7 @@ impl Attention<'_> {
         );
         assert_eq!(self.k.len(), self.v.len(), "a value for each key");
         let n_queries = self.n_queries();
-        let n_tokens = n_rows(self.k, self.kv_stride() - self.kv_gap, self.kv_gap);
+        let n_tokens = n_rows(self.k, kv_width, self.kv_gap);
         let mut next = 0;
         for span in self.spans {
             // With reversed queries, two spans could write the same rows.

@@ -55,13 +55,16 @@ pub fn gated(gate: &mut [f32], up: &[f32], activation: Activation, isa: Isa) {
 pub fn gated_halves(both: &[f32], width: usize, gate_is_first: bool, activation: Activation, isa: Isa) -> Vec<f32> {
     assert!(width > 0, "the width is at least 1");
     assert!(
-        (both.len() / 2).is_multiple_of(width) && both.len().is_multiple_of(2),
+        both.len().is_multiple_of(2) && (both.len() / 2).is_multiple_of(width),
         "rows have a gate and what it multiplies"
     );
-    let mut out = recycled::zeros(both.len() / 2);
+    let mut out = recycled::with_capacity(both.len() / 2);
+    for row in both.chunks_exact(2 * width) {
+        out.extend_from_slice(&row[if gate_is_first { 0 } else { width }..][..width]);
+    }
     threads::for_each_rows(&mut out, width, ROWS_PER_TASK, |first, out| {
-        let both = &both[2 * first * width..][..2 * out.len()];
-        dispatch(isa, GatedHalves { both, out, width, gate_is_first, activation });
+        let up = &both[2 * first * width + if gate_is_first { width } else { 0 }..];
+        dispatch(isa, GatedHalves { gate: out, up, width, activation });
     });
     out
 }
@@ -153,10 +156,10 @@ impl Computation for Gated<'_> {
 }
 
 struct GatedHalves<'a> {
-    both: &'a [f32],
-    out: &'a mut [f32],
+    gate: &'a mut [f32],
+    /// Rows of the width, each followed by as many other numbers.
+    up: &'a [f32],
     width: usize,
-    gate_is_first: bool,
     activation: Activation,
 }
 
@@ -165,14 +168,11 @@ impl Computation for GatedHalves<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
-        let Self { both, out, width, gate_is_first, activation } = self;
-        for (both, out) in both.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
-            let (first, second) = both.split_at(width);
-            let (gate, up) = if gate_is_first { (first, second) } else { (second, first) };
-            out.copy_from_slice(gate);
-            activation.apply::<K>(out);
-            for (out, up) in out.iter_mut().zip(up) {
-                *out *= up;
+        let Self { gate, up, width, activation } = self;
+        for (gate, up) in gate.chunks_exact_mut(width).zip(up.chunks(2 * width)) {
+            activation.apply::<K>(gate);
+            for (gate, up) in gate.iter_mut().zip(up) {
+                *gate *= up;
             }
         }
     }
