@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Compares lorank with transformers on a GPU, with a model of the shape of Llama-3.2-3B. Prints scores and speed in Markdown.
 
-    python3 benches/gpu.py --lorank target/release/lorank --pairs PAIRS.jsonl --tokenizer FOLDER [--rounds 5] [--layers 28]
+    python3 benches/gpu.py --lorank target/release/lorank --pairs PAIRS.jsonl --tokenizer FOLDER [--rounds 5] [--layers 28] [--pad longest|max]
 
 The weights are random, because they do not affect speed; the tokenizer is any Llama's folder. The workload is the same as on
-the CPU: a base model with a LoRA adapter of rank 16 on every linear layer; tokenization (once by each contender, without cached
+the CPU: a base model with LoRA adapters of rank 16 on every linear layer, one that is merged, one, or eight in one batch; tokenization (once by each contender, without cached
 tokens), padding (if a contender pads) and the forward pass are measured, loading and a warm-up run are not. Contenders alternate
 within a round; ratios are medians over rounds. Needs torch, transformers and peft.
 """
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -23,6 +24,8 @@ parser.add_argument('--tokenizer', required=True)
 parser.add_argument('--rounds', type=int, default=5)
 parser.add_argument('--layers', type=int, default=28)
 parser.add_argument('--max-length', type=int, default=228)
+parser.add_argument('--pad', choices=['longest', 'max'], default='longest',
+                    help='what transformers pads to: the longest of a batch, or, as the scripts of DeAR do, the maximum length')
 options = parser.parse_args()
 os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='true')
 
@@ -33,6 +36,7 @@ import transformers
 transformers.logging.set_verbosity_error()
 pairs = [json.loads(line) for line in open(options.pairs, encoding='utf-8')]
 query, documents = pairs[0]['query'], [pair['document'] for pair in pairs]
+N_ADAPTERS = 8
 ALL = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
 
 
@@ -54,11 +58,12 @@ def make(folder):
     model.save_pretrained(f'{folder}/base')
     model.name_or_path = 'base'
     adapted = peft.get_peft_model(model, peft.LoraConfig(task_type='SEQ_CLS', r=16, lora_alpha=32, target_modules=ALL))
-    with torch.no_grad():
-        for name, weight in adapted.named_parameters():
-            if 'lora_B' in name or 'modules_to_save' in name:
-                weight.copy_(torch.randn_like(weight) * 0.01)
-    adapted.save_pretrained(f'{folder}/adapter')
+    for n in range(N_ADAPTERS):
+        with torch.no_grad():
+            for name, weight in adapted.named_parameters():
+                if 'lora_B' in name or 'modules_to_save' in name:
+                    weight.copy_(torch.randn_like(weight) * 0.01)
+        adapted.save_pretrained(f'{folder}/adapter-{n}')
     # The field layout of transformers 4, which models on the hub use.
     with open(f'{folder}/base/config.json', encoding='utf-8') as file:
         written = json.load(file)
@@ -75,7 +80,7 @@ def rival(folder, dtype, batch, is_merged=True):
     tokenizer.pad_token = tokenizer.eos_token
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         f'{folder}/base', dtype=dtype, attn_implementation='sdpa').to('cuda')
-    model = peft.PeftModel.from_pretrained(model, f'{folder}/adapter')
+    model = peft.PeftModel.from_pretrained(model, f'{folder}/adapter-0')
     model = (model.merge_and_unload() if is_merged else model).to(dtype).eval()
 
     def scores():
@@ -86,7 +91,8 @@ def rival(folder, dtype, batch, is_merged=True):
         found = [0.0] * len(texts)
         for start in range(0, len(order), batch):
             some = order[start:start + batch]
-            encoded = tokenizer.pad({'input_ids': [ids[n] for n in some]}, return_tensors='pt').to('cuda')
+            padding = {'padding': 'max_length', 'max_length': options.max_length} if options.pad == 'max' else {}
+            encoded = tokenizer.pad({'input_ids': [ids[n] for n in some]}, return_tensors='pt', **padding).to('cuda')
             with torch.inference_mode():
                 for n, score in zip(some, model(**encoded).logits.float().flatten().tolist()):
                     found[n] = score
@@ -99,11 +105,46 @@ def rival(folder, dtype, batch, is_merged=True):
     return run, scores
 
 
-def lorank(folder, precision, command='bench', *more):
-    arguments = [options.lorank, '--quiet', command, '--pairs', options.pairs, '--base', f'{folder}/base',
-                 '--adapter', f'{folder}/adapter', '--device', 'cuda:0', '--precision', precision,
+def lorank(folder, command, *more, adapters=(0,)):
+    """What lorank prints, with some of the adapters."""
+    given = [part for n in adapters for part in ('--adapter', f'{folder}/adapter-{n}')]
+    arguments = [options.lorank, '--quiet', command, '--pairs', options.pairs, '--base', f'{folder}/base', *given, '--device', 'cuda:0',
                  '--max-length', str(options.max_length), *more]
-    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout
+
+
+def lorank_scores(folder, precision):
+    lines = lorank(folder, 'score', '--precision', precision).splitlines()
+    return [json.loads(line)['score'] for line in lines]
+
+
+def bench(folder, *more, adapters=(0,)):
+    """One process per round, so that the previous one has released its memory."""
+    printed = lorank(folder, 'bench', '--runs', '5', '--json', *more, adapters=adapters)
+    return json.loads(printed)['seconds']['median']
+
+
+def contenders_of(folder):
+    """Name and a function that runs once, in seconds. lorank's first one is what the others are compared with."""
+    own = [('lorank bf16, merged', ['--precision', 'bf16', '--merge'], [0]), ('lorank bf16, one adapter', ['--precision', 'bf16'], [0]),
+           (f'lorank bf16, {N_ADAPTERS} adapters in one batch', ['--precision', 'bf16'], range(N_ADAPTERS)),
+           ('lorank fp8, merged', ['--precision', 'fp8', '--merge'], [0])]
+    found = []
+    for name, more, adapters in own:
+        run = functools.partial(bench, folder, *more, adapters=adapters)
+        try:
+            run()
+        except RuntimeError as why:
+            print(f'{name}: left out: {why}', flush=True)
+            continue
+        found.append((name, run))
+    for batch in (32, 128):
+        found.append((f'transformers + PEFT merged, bf16, sdpa, batch {batch}', rival(folder, torch.bfloat16, batch)[0]))
+    found.append(('transformers + PEFT unmerged, bf16, sdpa, batch 128', rival(folder, torch.bfloat16, 128, False)[0]))
+    return found
 
 
 def main():
@@ -113,25 +154,17 @@ def main():
         _, exact = rival(folder, torch.float32, 32)
         exact = exact()
         spread = statistics.pstdev(exact)
-        for name, found in [
-            ('lorank f32', [json.loads(line)['score'] for line in lorank(folder, 'f32', 'score').splitlines()]),
-            ('lorank bf16', [json.loads(line)['score'] for line in lorank(folder, 'bf16', 'score').splitlines()]),
-            ('transformers bf16', rival(folder, torch.bfloat16, 32)[1]()),
-        ]:
-            worst = max(abs(a - b) for a, b in zip(found, exact))
+        own = [(f'lorank {precision}', functools.partial(lorank_scores, folder, precision)) for precision in ('f32', 'bf16', 'fp8')]
+        for name, scores in [*own, ('transformers bf16', rival(folder, torch.bfloat16, 32)[1])]:
+            try:
+                worst = max(abs(a - b) for a, b in zip(scores(), exact))
+            except RuntimeError as why:
+                print(f'{name}: left out: {why}', flush=True)
+                continue
             print(f'{name}: largest difference to transformers f32 {worst:.2e} (scores spread by {spread:.2e})', flush=True)
         torch.cuda.empty_cache()
-
-        def bench(precision):
-            # One process per round, so that the previous one has released its memory.
-            return lambda: json.loads(lorank(folder, precision, 'bench', '--runs', '5', '--json'))['seconds']['median']
-        contenders = [('lorank auto', bench('auto'))]
-        for batch in (32, 128):
-            contenders.append((f'transformers + PEFT merged, bf16, sdpa, batch {batch}',
-                               rival(folder, torch.bfloat16, batch)[0]))
-        contenders.append(('transformers + PEFT unmerged, bf16, sdpa, batch 128',
-                           rival(folder, torch.bfloat16, 128, False)[0]))
-        for _, run in contenders[1:]:
+        contenders = contenders_of(folder)
+        for _, run in contenders:
             run()
         rounds = [[run() for _, run in contenders] for _ in range(options.rounds)]
         print('\n| contender | seconds, median (all rounds) | times lorank\'s, median |\n|---|---|---:|')

@@ -127,14 +127,14 @@ fn check_alone(all: &[Models], batch: &Batch) {
 ///
 /// Both passes round to f32 in different orders. Compared with the same model in f64, on a thousand of these batches,
 /// the fast pass, the reference and transformers are each within 4e-6 for nine pairs in ten and within 1.2e-5 for all:
-/// random text with random weights has a long tail. So two correct passes can differ by 2e-5; a wrong one differs by
-/// 1e-3. With real text and weights there is no tail: `parity.rs`.
+/// random text with random weights has a long tail, of which 4.5e-5 (fast), 3e-5 (reference) and 2.2e-5 (transformers) for one pair is
+/// the worst seen. A wrong pass differs by 1e-3. With real text and weights there is no tail: `parity.rs`.
 fn check_reference(all: &[Models], batch: &Batch) {
     let [fast, .., reference] = all else { unreachable!("there are four") };
     for_each_score(fast, batch, |_, group, score| {
         let version = reference.reranker.resolve(group.model.adapter.as_ref().map(|adapter| &adapter.id)).unwrap();
         let expected = alone(reference, Group { model: &version, ..group });
-        let allowed = 5e-5 * expected.get().abs().max(1.0);
+        let allowed = 3e-4 * expected.get().abs().max(1.0);
         assert!((score.get() - expected.get()).abs() < allowed, "{score}, not {expected}");
     });
 }

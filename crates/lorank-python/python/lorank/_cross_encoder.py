@@ -61,7 +61,7 @@ class CrossEncoder:
     Args:
         model_name_or_path: A folder, or the name of a repository on the Hugging Face Hub, as `owner/name`; also lorank's names of
             base models (`minilm`, `hf://owner/name@revision`).
-        device: `cpu`, or a GPU by its name if this build supports it.
+        device: `cpu`, or an NVIDIA GPU as `cuda:0`, with `pip install lorank[cuda]`.
         prompts: Prompts by name, for `prompt_name`.
         default_prompt_name: The name of the prompt of calls that give none. Without it, the model's own prompt applies.
         cache_folder: The cache of downloads; by default that of Hugging Face's tools.

@@ -54,7 +54,8 @@ class Reranker:
         threads: The number of compute threads, which all models of a process share; the first model decides. By default one per core.
         max_length: The maximum length of a query and a document together, in tokens. By default the adapter's or the model's.
         cache_bytes: The memory of the score cache in bytes; 0 disables it. By default 128 MiB, which is taken as scores come.
-        device: `auto`, `cpu`, `cuda:N` or `metal`. The wheels are built for CPUs.
+        device: `auto` and `cpu` are the CPU. `cuda:0` is the first NVIDIA GPU, which needs `pip install lorank[cuda]` and a driver; it has
+            not yet been tried on a GPU.
 
     Raises:
         FileNotFoundError: A folder or a built-in name does not exist.
