@@ -54,13 +54,13 @@ class Reranker:
         threads: The number of compute threads, which all models of a process share; the first model decides. By default one per core.
         max_length: The maximum length of a query and a document together, in tokens. By default the adapter's or the model's.
         cache_bytes: The memory of the score cache in bytes; 0 disables it. By default 128 MiB, which is taken as scores come.
-        device: `auto` and `cpu` are the CPU. `cuda:0` is the first NVIDIA GPU, which needs `pip install lorank[cuda]` and a driver; it has
-            not yet been tried on a GPU.
+        device: `auto` and `cpu` are the CPU. `cuda:0` is the first NVIDIA GPU, which needs `pip install lorank[cuda]` and a driver;
+            this has not yet run on a GPU.
 
     Raises:
         FileNotFoundError: A folder or a built-in name does not exist.
         ModelError: A model's files cannot be used.
-        OSError: The hub cannot be reached.
+        OSError: The hub cannot be reached, or the GPU cannot be used.
         ValueError: An invalid argument.
         RuntimeError: The process was forked from one that used lorank; use multiprocessing's method `spawn`.
 
