@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -323,6 +322,9 @@ def _load(kind: type[Reranker], settings: dict[str, Any], adapters: list[tuple[s
 
 async def in_thread(call: Callable[[Cancellation], T]) -> T:
     """The result of a call in a thread, which is cancelled with the task that waits for it."""
+    # Its caller has imported it; others do not wait for it.
+    import asyncio
+
     cancellation = Cancellation()
     try:
         return await asyncio.to_thread(call, cancellation)
