@@ -61,11 +61,14 @@ def scores(args):
             lines = [json.dumps({"query": pair["query"], "document": pair["document"]}) for pair in recorded]
             pairs = args.work / "pairs-of-fixture.jsonl"
             pairs.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            # A model is warmed up with as many tokens as a pass may have, which takes long on a simulated GPU.
+            n_tokens = [len(pair.get("input_ids") or range(reference["max_length"])) for pair in recorded]
+            lengths = ["--max-length", max(n_tokens), "--tokens-max", sum(n_tokens)]
             reference_pass = ["--reference"] if args.device == "cpu" else []
             for name in ("base", "adapter-a"):
                 adapter = ["--adapter", FIXTURES / folder / name] if name != "base" else []
                 output = run([args.lorank, "--quiet", "score", "--pairs", pairs, "--base", FIXTURES / folder / "base", *adapter, "--device",
-                              args.device, "--precision", precision, "--max-length", reference["max_length"], *reference_pass])
+                              args.device, "--precision", precision, *lengths, *reference_pass])
                 found = [json.loads(line)["score"] for line in output.splitlines()]
                 off = max(abs(a - pair["scores"][name.replace("-", "_")]) for a, pair in zip(found, recorded, strict=True))
                 print(f"  {folder}, {name}, {precision}: {off:.1e}", flush=True)

@@ -66,7 +66,8 @@ pub enum CudaError {
     },
     /// The device's memory does not suffice for weights or for the arena.
     #[error(
-        "not enough GPU memory for {purpose}: {needed} bytes needed, {free} free; use a smaller model or batch budget"
+        "not enough GPU memory for {purpose}: {needed} bytes needed, {free} free; use a smaller model, or fewer tokens at \
+         once (`--tokens-max`)"
     )]
     OutOfMemory {
         /// What the memory was for.
@@ -122,9 +123,14 @@ impl std::fmt::Display for Tried {
 }
 
 impl CudaError {
-    /// Whether a smaller batch may succeed.
+    /// Whether a smaller batch, or a smaller arena, may succeed.
     pub fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::OutOfMemory { .. } | Self::ArenaFull { .. })
+        match self {
+            Self::OutOfMemory { .. } | Self::ArenaFull { .. } => true,
+            // The driver and cublasLt allocate memory of their own, for code that is loaded when it is first used.
+            Self::Failed { why, .. } => ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].contains(&&**why),
+            _ => false,
+        }
     }
 }
 
@@ -140,5 +146,12 @@ mod tests {
                         CUDA toolkit, or with `pip install nvidia-x-cu12`";
         assert_eq!(error.to_string(), expected);
         assert!(!error.is_out_of_memory());
+    }
+
+    #[test]
+    fn memory_of_the_driver_counts() {
+        let is_memory = |why: &str| CudaError::Failed { call: "f", why: why.to_owned() }.is_out_of_memory();
+        assert!(is_memory("CUDA_ERROR_OUT_OF_MEMORY") && is_memory("CUBLAS_STATUS_ALLOC_FAILED"));
+        assert!(!is_memory("CUDA_ERROR_LAUNCH_FAILED"));
     }
 }

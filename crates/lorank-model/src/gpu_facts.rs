@@ -24,4 +24,31 @@ pub struct GpuFacts {
     pub memory_free: usize,
     /// The part that is reserved for the activations of passes, in bytes.
     pub activation_bytes: usize,
+    /// The maximum tokens of a pass; a longer pair gets a pass of its own.
+    pub tokens_max: usize,
+    /// Why it is not more.
+    pub tokens_limit: TokensLimit,
+}
+
+/// What limits the tokens of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokensLimit {
+    /// The number that was requested: [`LoadOptions::tokens_max`](crate::LoadOptions::tokens_max).
+    Requested,
+    /// The default number.
+    Default,
+    /// The GPU's memory: as many tokens as fit.
+    Memory,
+}
+
+impl TokensLimit {
+    /// The limit in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Requested => "as requested",
+            Self::Default => "the default",
+            Self::Memory => "as many as fit into the GPU's memory",
+        }
+    }
 }

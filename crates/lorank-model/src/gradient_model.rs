@@ -144,7 +144,7 @@ where
             return Err(ModelError::UnknownToken { document: DocumentId::new("in training"), token, n_known });
         }
         let run = |(n, pairs)| self.run_pass(adapter, pairs, mode, n).map_err(|error| self.failure(error));
-        passes(pairs, self.facts.tokens_max).into_iter().enumerate().map(run).collect()
+        passes(pairs, self.facts.budget.tokens_max).into_iter().enumerate().map(run).collect()
     }
 
     fn add_gradients(

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Instant;
 
 use candle_core::Device;
 use lorank_core::AdapterId;
@@ -14,6 +15,7 @@ use lorank_cuda::{CudaError, Gpu, Host};
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
 use crate::backend::{Backend, Candle, CandleTrain, Cuda, Kernels, Peaks, Storage, Train};
+use crate::budget::{self, PassBudget};
 use crate::config::Architecture;
 use crate::files::Files;
 use crate::head::{Head, HeadSpec, ScoreTokens};
@@ -29,7 +31,8 @@ use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
 use crate::{
-    DeviceChoice, ForwardPass, GpuFacts, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock, device,
+    DeviceChoice, ForwardPass, GpuFacts, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock,
+    TokensLimit, device,
 };
 
 /// A base model on any backend.
@@ -113,8 +116,7 @@ pub(crate) struct ModelFacts {
     pub(crate) device: &'static str,
     pub(crate) clock: StageClock,
     pub(crate) precision: ChosenPrecision,
-    /// The maximum tokens of a forward pass; a longer pair gets a pass of its own.
-    pub(crate) tokens_max: NonZeroUsize,
+    pub(crate) budget: PassBudget,
     name: String,
     head: HeadSpec,
 }
@@ -149,6 +151,10 @@ struct AdapterWeights<B: Backend> {
     /// `base`, or a copy with the adapter merged.
     network: Arc<Network<B>>,
 }
+
+/// The longest pair of a warm-up, in tokens. The memory of a pass hardly depends on how its tokens are divided into pairs, but the
+/// time of attention does.
+const WARM_UP_LENGTH: NonZeroUsize = NonZeroUsize::new(512).expect("it is not zero");
 
 /// The memory of the host in a GPU's place, in bytes.
 const HOST_BYTES: usize = 4 << 30;
@@ -364,8 +370,6 @@ impl<B: Backend> Model<B> {
                 options.tokens_max.unwrap_or(backend.tokens_max())
             }
         };
-        let tokens_max =
-            backend.before_passes(&modules, wanted).map_err(|error| ModelError::Compute(Arc::new(error)))?;
         warn_of_unread(&base.name, weights);
         synchronize(&backend)?;
         let linear_modules: Vec<String> = modules.linears.iter().map(|module| module.name.clone()).collect();
@@ -386,11 +390,53 @@ impl<B: Backend> Model<B> {
             device: backend.device(),
             clock: backend.clock(),
             precision: backend.precision(),
-            tokens_max,
+            budget: PassBudget { tokens_max: wanted, limit: TokensLimit::Default, pair_tokens_max: None },
             name: base.name.clone(),
             head: architecture.head_spec(),
         };
-        Ok(Box::new(Self { backend, base, network: Arc::new(network), head, modules, facts }))
+        let mut model = Self { backend, base, network: Arc::new(network), head, modules, facts };
+        model.facts.budget = model.fit_passes(wanted, options).map_err(|error| ModelError::Compute(Arc::new(error)))?;
+        Ok(Box::new(model))
+    }
+
+    /// Prepares the backend for passes, and warms it up if it wants that.
+    fn fit_passes(&self, wanted: NonZeroUsize, options: &LoadOptions) -> Result<PassBudget, B::Error> {
+        let positions = self.facts.max_position_embeddings;
+        let longest = options.max_length.map_or(positions, |length| length.min(positions));
+        let longest = NonZeroUsize::new(longest).unwrap_or(NonZeroUsize::MIN);
+        // A longer pair than the budget gets a pass of its own.
+        let needed = wanted.max(longest.min(self.backend.tokens_max()));
+        let (fitting, error) = budget::fitting(needed, B::is_out_of_memory, |n_tokens| {
+            let reserved = self.backend.before_passes(&self.modules, n_tokens)?;
+            if let (Some(n_tokens), Some(_as_with_adapters)) = (reserved, self.backend.warm_up()) {
+                let started = Instant::now();
+                self.runner(Measure::Total).warm_up(&self.network, n_tokens, longest.min(WARM_UP_LENGTH))?;
+                tracing::info!(n_tokens, millis = started.elapsed().as_millis(), "warmed up");
+            }
+            Ok(reserved)
+        })?;
+        let tokens_max = fitting.map_or(wanted, |fitting| wanted.min(fitting));
+        let limit = match options.tokens_max {
+            _ if tokens_max < wanted => TokensLimit::Memory,
+            Some(_) => TokensLimit::Requested,
+            None => TokensLimit::Default,
+        };
+        if limit == TokensLimit::Memory {
+            let why = error.map_or(String::new(), |error| format!(": {error}"));
+            tracing::warn!("the GPU's memory suffices for passes of {tokens_max} tokens instead of {wanted}{why}");
+        }
+        Ok(PassBudget { tokens_max, limit, pair_tokens_max: fitting })
+    }
+
+    fn runner(&self, measure: Measure) -> Runner<'_, B> {
+        Runner {
+            backend: &self.backend,
+            scored: self.base.architecture.scored(),
+            hidden_size: self.base.architecture.hidden_size(),
+            temperature: self.base.architecture.temperature(),
+            tokens_max: self.facts.budget.tokens_max,
+            measure,
+        }
     }
 
     fn read_adapter(&self, source: &AdapterSource<'_>) -> Result<Adapter<B>, ModelError> {
@@ -493,7 +539,7 @@ impl<B: Backend> ScoringModel for Model<B> {
     }
 
     fn gpu(&self) -> Option<GpuFacts> {
-        self.backend.gpu()
+        self.backend.gpu(&self.facts.budget)
     }
 
     fn peaks(&self) -> Option<Peaks> {
@@ -506,14 +552,7 @@ impl<B: Backend> ScoringModel for Model<B> {
         measure: Measure,
         times: &mut StageTimes,
     ) -> Vec<Result<f32, ModelError>> {
-        let runner = Runner {
-            backend: &self.backend,
-            scored: self.base.architecture.scored(),
-            hidden_size: self.base.architecture.hidden_size(),
-            temperature: self.base.architecture.temperature(),
-            tokens_max: self.facts.tokens_max,
-            measure,
-        };
+        let runner = self.runner(measure);
         let pairs: Vec<_> = pairs.iter().map(|pair| self.with_weights(pair)).collect();
         let to_run: Vec<_> = pairs.iter().filter_map(|pair| pair.as_ref().ok()).collect();
         let mut scores = runner.scores(&to_run, times).into_iter();
@@ -526,7 +565,7 @@ impl<B: Backend> ScoringModel for Model<B> {
 
 #[cfg(test)]
 mod tests {
-    use lorank_cuda::Ops;
+    use lorank_cuda::{ArenaUse, Ops};
 
     use super::*;
     use crate::config::Config;
@@ -535,14 +574,32 @@ mod tests {
         Files::folder(lorank_testing::fixture("tiny-bert").join(folder)).unwrap()
     }
 
-    fn model(pass: ForwardPass) -> Box<dyn ScoringModel> {
+    fn base() -> (BaseModel, Weights) {
         let files = open("base");
         let Config { name, architecture, .. } = Config::read(&files).unwrap().0;
-        let mut weights = architecture.open_weights(&files).unwrap();
-        let (options, pad_token_id) = (LoadOptions { pass, ..LoadOptions::default() }, None);
+        let weights = architecture.open_weights(&files).unwrap();
         let (labels, head_row) = (Labels::numbered(1), Some(HeadRow::ONLY));
-        let base = BaseModel { name, architecture, pad_token_id, score_tokens: None, labels, head_row, files };
+        let base = BaseModel { name, architecture, pad_token_id: None, score_tokens: None, labels, head_row, files };
+        (base, weights)
+    }
+
+    fn model(pass: ForwardPass) -> Box<dyn ScoringModel> {
+        let (base, mut weights) = base();
+        let options = LoadOptions { pass, ..LoadOptions::default() };
         load(base, &mut weights, &options, Int8Effect::Assumed(true)).unwrap()
+    }
+
+    /// A model on a device with this much memory, which is warmed up.
+    fn warmed_up(n_bytes: usize, tokens_max: Option<usize>) -> Result<Box<dyn ScoringModel>, ModelError> {
+        let (base, mut weights) = base();
+        let tokens_max = tokens_max.and_then(NonZeroUsize::new);
+        let options = LoadOptions { tokens_max, pass: ForwardPass::GpuOnHost, ..LoadOptions::default() };
+        let cuda = Cuda::new(Host::new(n_bytes), options.precision).unwrap().warming_up();
+        Model::load(cuda, base, &mut weights, &options)
+    }
+
+    fn arena_use(model: &dyn ScoringModel) -> lorank_cuda::ArenaUse {
+        model.as_any().downcast_ref::<Model<Cuda<Host>>>().unwrap().backend.ops().arena_use()
     }
 
     fn adapter(model: &dyn ScoringModel, is_merged: bool) -> ModelAdapter {
@@ -579,7 +636,7 @@ mod tests {
         let score = || model.score(&pairs, Measure::Total, &mut StageTimes::default());
         let of_all: Vec<f32> = score().into_iter().map(Result::unwrap).collect();
         let ops = model.as_any().downcast_ref::<Model<Cuda<Host>>>().unwrap().backend.ops();
-        let peak = ops.arena_use().peak;
+        let peak = arena_use(&*model).peak;
         ops.reserve_arena(peak * 3 / 4).unwrap();
         let in_halves: Vec<f32> = score().into_iter().map(Result::unwrap).collect();
         assert_eq!(in_halves, of_all);
@@ -588,6 +645,34 @@ mod tests {
             let error = lorank_core::with_causes(&outcome.unwrap_err());
             assert!(error.contains("does not fit into the GPU memory"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_model_on_a_gpu_is_warmed_up_with_as_many_tokens_as_fit() {
+        const PLENTY: usize = 64 << 20;
+        let model = warmed_up(PLENTY, Some(700)).unwrap();
+        let (facts, gpu) = (model.facts(), model.gpu().unwrap());
+        assert_eq!((facts.budget.tokens_max.get(), facts.budget.limit), (700, TokensLimit::Requested));
+        assert_eq!((gpu.tokens_max, gpu.tokens_limit), (700, TokensLimit::Requested));
+        let ArenaUse { size, used, peak } = arena_use(&*model);
+        assert!(used == 0 && peak > size / 3, "a pass used {peak} of {size} bytes");
+        // Beside the weights, there is memory for the activations of 100 tokens.
+        let n_bytes = PLENTY - gpu.memory_free - size + size / 700 * 100 * 4 / 3;
+        let model = warmed_up(n_bytes, Some(700)).unwrap();
+        let (budget, gpu) = (model.facts().budget, model.gpu().unwrap());
+        assert!((90..=110).contains(&budget.tokens_max.get()), "{budget:?}");
+        assert_eq!((gpu.tokens_max, gpu.tokens_limit), (budget.tokens_max.get(), TokensLimit::Memory));
+        assert_eq!(budget.pair_tokens_max, Some(budget.tokens_max));
+        assert!(arena_use(&*model).peak > 0);
+        let error = lorank_core::with_causes(&warmed_up(n_bytes - size / 700 * 100 * 4 / 3, Some(700)).unwrap_err());
+        assert!(error.contains("not enough GPU memory for a pass of one token"), "{error}");
+    }
+
+    #[test]
+    fn few_tokens_reserve_memory_for_the_longest_pair() {
+        let model = warmed_up(64 << 20, Some(10)).unwrap();
+        let (budget, positions) = (model.facts().budget, model.facts().max_position_embeddings);
+        assert_eq!((budget.tokens_max.get(), budget.pair_tokens_max.map(NonZeroUsize::get)), (10, Some(positions)));
     }
 
     #[test]

@@ -450,7 +450,7 @@ impl ModelReranker {
 
     /// The maximum tokens per forward pass.
     pub fn tokens_max(&self) -> NonZeroUsize {
-        self.model.facts().tokens_max
+        self.model.facts().budget.tokens_max
     }
 
     pub(crate) fn version(&self, loaded: Option<&Loaded>) -> ModelVersion {
@@ -560,7 +560,15 @@ impl ModelReranker {
                 why,
             });
         }
+        self.check_memory_of_pair(length)?;
         Ok(prompt)
+    }
+
+    /// Rejects pairs that the GPU has not enough memory for.
+    fn check_memory_of_pair(&self, length: usize) -> Result<(), ModelError> {
+        let n_bytes = || self.gpu().map_or(0, |gpu| gpu.activation_bytes);
+        let Some(hint) = self.model.facts().budget.why_not(length, n_bytes) else { return Ok(()) };
+        Err(ModelError::Device { device: self.options.device.to_string(), hint: hint.into(), source: None })
     }
 
     fn with_requested_length(&self, prompt: Prompt) -> Prompt {

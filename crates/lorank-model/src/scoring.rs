@@ -13,6 +13,7 @@ use crate::head::Head;
 use crate::network::Network;
 use crate::pack::{AdaptedPair, Pack, Scored};
 use crate::pass::{Pass, PassRecord, StageTimes};
+use crate::tokenize::Pair;
 use crate::{Measure, ModelError};
 
 /// A pair to score, with its weights.
@@ -137,12 +138,34 @@ impl<B: Backend> Runner<'_, B> {
         Ok((scores, times))
     }
 
+    /// Runs a pass over this many tokens, in pairs of at most `length_max`.
+    pub(crate) fn warm_up(
+        &self,
+        network: &Network<B>,
+        n_tokens: NonZeroUsize,
+        length_max: NonZeroUsize,
+    ) -> Result<(), B::Error> {
+        let ids = vec![0; n_tokens.get()];
+        let pair = |ids: &[u32]| Pair { ids: ids.to_vec(), type_ids: vec![0; ids.len()] };
+        let pairs: Vec<Pair> = ids.chunks(length_max.get()).map(pair).collect();
+        // Each pair in a group of its own, because those of a group share the tokens that are equal.
+        let entry = |(group, pair)| AdaptedPair { pair, adapter: None, group, padding: None };
+        let entries: Vec<AdaptedPair<'_, B>> = pairs.iter().enumerate().map(entry).collect();
+        let Started { states, .. } = self.start_pack(network, &entries.iter().collect::<Vec<_>>())?;
+        self.backend.numbers(&states)?;
+        Ok(())
+    }
+
     /// Starts the pass over a pack's pairs, which share one network. On a GPU its operations are only enqueued.
     fn start(&self, pairs: &[&PairWithWeights<'_, B>]) -> Result<Started<B>, B::Error> {
         let entries: Vec<&AdaptedPair<'_, B>> = pairs.iter().map(|pair| &pair.entry).collect();
-        let pack = Pack::new(&entries, self.scored);
+        self.start_pack(pairs[0].network, &entries)
+    }
+
+    fn start_pack(&self, network: &Network<B>, entries: &[&AdaptedPair<'_, B>]) -> Result<Started<B>, B::Error> {
+        let pack = Pack::new(entries, self.scored);
         let pass = Pass::new(self.backend, &pack, self.measure);
-        let states = pairs[0].network.scored_states(&pass)?;
+        let states = network.scored_states(&pass)?;
         Ok(Started { states, record: pass.into_record() })
     }
 

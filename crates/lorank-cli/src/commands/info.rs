@@ -152,8 +152,9 @@ fn describe_gpu(gpu: &GpuFacts) -> Vec<(&'static str, String)> {
         bytes(gpu.memory_total),
         bytes(gpu.activation_bytes)
     );
+    let tokens = format!("passes of up to {} tokens: {}", gpu.tokens_max, gpu.tokens_limit.describe());
     let joined = |parts: [&str; 2]| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
-    vec![("gpu", joined([&gpu.name, &capability])), ("", joined([&libraries, &kernels])), ("", memory)]
+    vec![("gpu", joined([&gpu.name, &capability])), ("", joined([&libraries, &kernels])), ("", memory), ("", tokens)]
 }
 
 fn describe_score(base: &BaseSummary) -> String {
@@ -302,6 +303,8 @@ fn gpu_json(gpu: &GpuFacts) -> Value {
         "memory_bytes": gpu.memory_total,
         "memory_free_bytes": gpu.memory_free,
         "activation_bytes": gpu.activation_bytes,
+        "tokens_max": gpu.tokens_max,
+        "tokens_limit": gpu.tokens_limit.describe(),
     })
 }
 

@@ -23,7 +23,8 @@ static std::mutex mutex;
 static std::deque<Operation> started;
 static std::unordered_map<void *, size_t> allocations;
 static size_t n_allocated;
-static const size_t TOTAL = size_t(1) << 30;
+// `SIMULATE_MEMORY` is the memory of a smaller GPU, in bytes: a model is warmed up with as many tokens as fit.
+static const size_t TOTAL = std::getenv("SIMULATE_MEMORY") ? std::strtoull(std::getenv("SIMULATE_MEMORY"), nullptr, 10) : size_t(1) << 30;
 static int context_of_device;
 static thread_local void *current;
 

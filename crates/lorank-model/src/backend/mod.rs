@@ -30,6 +30,7 @@ use self::linear::{Epilogue, Linear, Modules, RowAdapters};
 pub(crate) use self::train::Train;
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
+use crate::budget::PassBudget;
 use crate::clock::StageClock;
 use crate::gpu_facts::GpuFacts;
 use crate::precision::ChosenPrecision;
@@ -72,7 +73,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     fn precision(&self) -> ChosenPrecision;
 
     /// What the GPU is, with its memory now; `None` if that is unknown.
-    fn gpu(&self) -> Option<GpuFacts> {
+    fn gpu(&self, _budget: &PassBudget) -> Option<GpuFacts> {
         None
     }
 
@@ -104,10 +105,16 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Prepares for the passes of a model that has been read. Returns the maximum number of tokens of a pass: the wanted one, or
-    /// what fits.
-    fn before_passes(&self, _modules: &Modules, wanted: NonZeroUsize) -> Result<NonZeroUsize, Self::Error> {
-        Ok(wanted)
+    /// Prepares for the passes of a model that has been read, in place of an earlier call. Returns the number of tokens that memory
+    /// was reserved for: the wanted one, or as many as fit; `None` if none is reserved.
+    fn before_passes(&self, _modules: &Modules, _wanted: NonZeroUsize) -> Result<Option<NonZeroUsize>, Self::Error> {
+        Ok(None)
+    }
+
+    /// Whether a pass over as many tokens as one may have is run when a model is loaded, so that missing memory shows then, and not
+    /// with the first request: `Some` if so. Passes take as much memory as they do with adapters until it is dropped.
+    fn warm_up(&self) -> Option<Arc<()>> {
+        None
     }
 
     /// Whether a pass over fewer tokens may succeed.

@@ -25,6 +25,7 @@ use self::slots::{SPARE_COLUMNS, Slots};
 use super::{AdjustRow, Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{Epilogue, Linear, Modules, RowAdapters};
+use crate::budget::PassBudget;
 use crate::clock::StageClock;
 use crate::gpu_facts::GpuFacts;
 use crate::precision::ChosenPrecision;
@@ -44,7 +45,8 @@ pub(crate) struct Cuda<O> {
     /// Of weights and rows.
     format: Format,
     slots: Mutex<Slots>,
-    /// Has a clone in each matrix of an update in memory.
+    warms_up: bool,
+    /// Has a clone in each matrix of an update in memory, and in a warm-up.
     updates: Arc<()>,
 }
 
@@ -61,7 +63,14 @@ impl<O: Ops> Cuda<O> {
             precision => return Err(ModelError::Precision { precision, why: "a GPU supports `bf16` and `f32`" }),
         };
         let is_gpu = ops.info().compute_capability.is_some();
-        Ok(Self { ops, is_gpu, chosen, format, slots: Mutex::default(), updates: Arc::default() })
+        let warms_up = is_gpu;
+        Ok(Self { ops, is_gpu, chosen, format, slots: Mutex::default(), warms_up, updates: Arc::default() })
+    }
+
+    /// Warms up as a GPU does. The host in its place does not, because it is slow.
+    #[cfg(test)]
+    pub(crate) fn warming_up(self) -> Self {
+        Self { warms_up: true, ..self }
     }
 
     #[cfg(test)]
@@ -137,7 +146,7 @@ impl<O: Ops> Backend for Cuda<O> {
         "lorank-cuda".to_owned()
     }
 
-    fn gpu(&self) -> Option<GpuFacts> {
+    fn gpu(&self, budget: &PassBudget) -> Option<GpuFacts> {
         let DeviceInfo { name, compute_capability, driver, cublaslt, nvrtc, has_compiled, kernels_millis, .. } =
             self.ops.info();
         let memory = self.ops.memory().ok()?;
@@ -152,6 +161,8 @@ impl<O: Ops> Backend for Cuda<O> {
             memory_total: memory.total,
             memory_free: memory.free,
             activation_bytes: self.ops.arena_use().size,
+            tokens_max: budget.tokens_max.get(),
+            tokens_limit: budget.limit,
         })
     }
 
@@ -190,18 +201,21 @@ impl<O: Ops> Backend for Cuda<O> {
         self.ops.reserve_weights(matrices.iter().map(n_numbers).sum::<usize>() * self.format.n_bytes())
     }
 
-    fn before_passes(&self, modules: &Modules, wanted: NonZeroUsize) -> Result<NonZeroUsize, CudaError> {
+    fn before_passes(&self, modules: &Modules, wanted: NonZeroUsize) -> Result<Option<NonZeroUsize>, CudaError> {
         self.ops.close_slabs();
         let bytes_of_token = bytes_of_token(modules, self.format);
         let free = self.ops.memory()?.free;
         let available = free.saturating_sub(RESERVE_BYTES.min(free / 4));
-        // A longer pair gets a pass of its own, so a small budget does not make the arena small.
-        let n_tokens = wanted.max(self.tokens_max()).get().min(available / bytes_of_token);
+        let n_tokens = wanted.get().min(available / bytes_of_token);
         let Some(fitting) = NonZeroUsize::new(n_tokens) else {
             return Err(CudaError::OutOfMemory { purpose: "a pass of one token", needed: bytes_of_token, free });
         };
         self.ops.reserve_arena(fitting.get() * bytes_of_token)?;
-        Ok(wanted.min(fitting))
+        Ok(Some(fitting))
+    }
+
+    fn warm_up(&self) -> Option<Arc<()>> {
+        self.warms_up.then(|| self.updates.clone())
     }
 
     fn is_out_of_memory(error: &CudaError) -> bool {
