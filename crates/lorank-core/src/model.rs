@@ -45,18 +45,22 @@ pub enum Precision {
     /// Weights and inputs of linear layers as 8-bit integers: with a scale per output and per token, or (in decoders) rotated,
     /// with a scale per group of 64.
     Int8,
+    /// Weights and inputs of linear layers as 8-bit floating-point numbers (e4m3, arXiv 2209.05433), with a scale per output and
+    /// per token; everything else in bfloat16. Only on an NVIDIA GPU.
+    Fp8,
 }
 
 impl Precision {
-    /// All precisions, the most exact first.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+    /// All precisions.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Fp8];
 
-    /// The name: `f32`, `bf16` or `int8`.
+    /// The name: `f32`, `bf16`, `int8` or `fp8`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+            Self::Fp8 => "fp8",
         }
     }
 }

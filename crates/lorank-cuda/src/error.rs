@@ -46,7 +46,7 @@ pub enum CudaError {
         minor: i32,
     },
     /// The GPU has no products in [`Format::E4m3`](crate::Format::E4m3).
-    #[error("`{name}` has no FP8 (compute capability 8.9, Ada or Hopper, is needed); use bf16")]
+    #[error("`{name}` has no FP8 (compute capability 8.9, Ada or Hopper, is needed); use `--precision bf16`")]
     NoE4m3 {
         /// The GPU's name.
         name: String,

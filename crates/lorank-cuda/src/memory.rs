@@ -183,12 +183,14 @@ impl Arena {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Matrix,
+    /// A matrix that is not read next to others, so that it does not part them either.
+    Apart,
     Vector,
     RoundedVector,
     Scales,
 }
 
-const N_KINDS: usize = 4;
+const N_KINDS: usize = 5;
 
 /// Data in slabs begin at multiples of this, the least that cublasLt and vector loads want; nothing larger, so that one
 /// matrix follows the other.
@@ -196,7 +198,7 @@ const SLAB_ALIGNMENT: usize = 16;
 
 /// A slab that nobody has asked for, in bytes.
 const SLAB_BYTES: usize = 64 << 20;
-/// The same for vectors and scales.
+/// The same for all that is not a matrix beside others.
 const SMALL_SLAB_BYTES: usize = 256 << 10;
 
 /// A slab, and its bytes in use.
@@ -234,10 +236,10 @@ impl Pools {
         }
     }
 
-    /// Begins a slab of matrices of this size.
-    pub(crate) fn reserve_weights(&self, n_bytes: usize, allocate: Allocate<'_>) -> Result<(), CudaError> {
+    /// Begins a slab of a kind, of this size.
+    pub(crate) fn reserve(&self, kind: Kind, n_bytes: usize, allocate: Allocate<'_>) -> Result<(), CudaError> {
         let slab = new_slab(n_bytes, allocate)?;
-        locked(&self.slabs)[Kind::Matrix as usize] = Some((slab, 0));
+        locked(&self.slabs)[kind as usize] = Some((slab, 0));
         Ok(())
     }
 
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn a_kind_fills_its_own_slabs_in_order() {
         let pools = Pools::default();
-        pools.reserve_weights(100, &host).unwrap();
+        pools.reserve(Kind::Matrix, 100, &host).unwrap();
         let take = |kind, n_bytes| pools.weights(kind, n_bytes, &host).unwrap();
         let (first, at_first) = take(Kind::Matrix, 90);
         let (vector, _) = take(Kind::Vector, 8);

@@ -69,7 +69,16 @@ pub trait Ops: fmt::Debug + Send + Sync + 'static + sealed::Memory {
     /// # Errors
     /// [`CudaError::OutOfMemory`]
     fn reserve_weights(&self, n_bytes: usize) -> Result<(), CudaError> {
-        self.pools().reserve_weights(n_bytes, &|n_bytes, purpose| self.allocate(n_bytes, purpose))
+        self.pools().reserve(Kind::Matrix, n_bytes, &|n_bytes, purpose| self.allocate(n_bytes, purpose))
+    }
+
+    /// The same for the scales of quantized matrices with this many rows in all.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`]
+    fn reserve_scales(&self, n_rows: usize) -> Result<(), CudaError> {
+        let n_bytes = n_rows * Format::F32.n_bytes();
+        self.pools().reserve(Kind::Scales, n_bytes, &|n_bytes, purpose| self.allocate(n_bytes, purpose))
     }
 
     /// Ends the current slabs, after a model is loaded: its memory is free when it is dropped, and no later model
@@ -105,7 +114,16 @@ pub trait Ops: fmt::Debug + Send + Sync + 'static + sealed::Memory {
         weights(self, Kind::Matrix, shape, format)
     }
 
-    /// The same, quantized.
+    /// The same apart from other matrices: an embedding table, for example, between two matrices that are to be next to each
+    /// other.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`]
+    fn weights_apart(&self, shape: [usize; 2], format: Format) -> Result<Rows, CudaError> {
+        weights(self, Kind::Apart, shape, format)
+    }
+
+    /// As [`weights`](Ops::weights), quantized.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`]

@@ -17,6 +17,7 @@ fn matrices_that_are_read_one_after_another_are_one() {
     let matrix = |n_rows| {
         let matrix = host.weights([n_rows, 24], Format::Bf16).unwrap();
         let bias = host.vector(&vec![n_rows as f32; n_rows]).unwrap();
+        host.weights_apart([3, 8], Format::Bf16).unwrap();
         host.write(&matrix, &vec![n_rows as f32; n_rows * 24]).unwrap();
         (matrix, bias)
     };
@@ -33,6 +34,27 @@ fn matrices_that_are_read_one_after_another_are_one() {
     let both = Quantized::stacked(&[&a, &b]).unwrap();
     assert_eq!((both.n_rows(), both.slice(4..8).n_bytes()), (8, 4 * 36));
     assert_eq!(host.memory().unwrap().total, 1 << 20);
+}
+
+#[test]
+fn quantized_matrices_of_reserved_memory_are_one() {
+    let host = Host::new(8 << 20);
+    // More scales than a slab has that nobody has asked for.
+    let n_rows = 70_000;
+    host.reserve_weights(2 * n_rows * 16).unwrap();
+    host.reserve_scales(2 * n_rows).unwrap();
+    let matrices = [n_rows - 16, 16, n_rows].map(|n_rows| host.quantized_weights([n_rows, 16]).unwrap());
+    assert!(Quantized::stacked(&matrices.each_ref()).is_some());
+}
+
+#[test]
+fn a_host_in_place_of_an_older_gpu_has_no_fp8() {
+    let host = host().without_e4m3();
+    assert!(!host.info().has_e4m3);
+    let (x, w) = (host.quantized_rows(1, 16).unwrap(), host.quantized_weights([16, 16]).unwrap());
+    let out = host.rows(1, 16, Format::Bf16).unwrap();
+    let error = host.run(Op::ScaledGemm { x: &x, w: &w, bias: None, add: None, out: &out }).unwrap_err();
+    assert_eq!(error, CudaError::NoE4m3 { name: "host".to_owned() });
 }
 
 #[test]

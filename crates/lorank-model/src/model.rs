@@ -174,7 +174,7 @@ pub(crate) fn load(
     }
     if let (ForwardPass::Fast, Some(ordinal)) = (options.pass, options.device.of_lorank_cuda()) {
         let gpu = Gpu::open(ordinal, &options.gpu).map_err(|error| of_gpu(options.device, error.into()))?;
-        let loaded = Model::load(Cuda::new(gpu, options.precision)?, base, weights, options);
+        let loaded = Cuda::new(gpu, options.precision).and_then(|cuda| Model::load(cuda, base, weights, options));
         return loaded.map_err(|error| of_gpu(options.device, error));
     }
     match options.device.open()? {
@@ -299,9 +299,11 @@ fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
     backend.synchronize().map_err(|error| ModelError::Compute(Arc::new(error)))
 }
 
-/// Prepares the backend for reading the matrices of a base model.
-fn reserve<B: Backend>(backend: &B, weights: &Weights) -> Result<(), ModelError> {
-    let reserved = backend.before_reading(&weights.matrices(|name| !is_unused(name)), Storage::Precision);
+/// Prepares the backend for reading the matrices of a base model. The table of its words is not one of them.
+fn reserve<B: Backend>(backend: &B, weights: &Weights, architecture: &Architecture) -> Result<(), ModelError> {
+    let mut matrices = weights.matrices(|name| !is_unused(name));
+    matrices.retain(|[n_rows, _]| *n_rows != architecture.vocab_size());
+    let reserved = backend.before_reading(&matrices, Storage::Precision);
     reserved.map_err(|error| ModelError::Compute(Arc::new(error)))
 }
 
@@ -353,7 +355,7 @@ impl<B: Backend> Model<B> {
         options: &LoadOptions,
     ) -> Result<Box<dyn ScoringModel>, ModelError> {
         let architecture = &base.architecture;
-        reserve(&backend, weights)?;
+        reserve(&backend, weights, architecture)?;
         let mut loader = Loader::new(weights, &backend, None);
         let network = Network::load(architecture, &mut loader)?;
         let head = match base.score_tokens {
@@ -521,7 +523,7 @@ impl<B: Backend> ScoringModel for Model<B> {
         let adapter = self.read_adapter(source)?;
         let merge = Merge::read(files, config, &self.modules.linears, self.base.architecture.prefix())?;
         let mut weights = self.base.architecture.open_weights(&self.base.files)?;
-        reserve(&self.backend, &weights)?;
+        reserve(&self.backend, &weights, &self.base.architecture)?;
         let mut loader = Loader::new(&mut weights, &self.backend, Some(&merge));
         let network = Arc::new(Network::load(&self.base.architecture, &mut loader)?);
         synchronize(&self.backend)?;
@@ -565,6 +567,7 @@ impl<B: Backend> ScoringModel for Model<B> {
 
 #[cfg(test)]
 mod tests {
+    use lorank_core::Precision;
     use lorank_cuda::{ArenaUse, Ops};
 
     use super::*;
@@ -590,10 +593,10 @@ mod tests {
     }
 
     /// A model on a device with this much memory, which is warmed up.
-    fn warmed_up(n_bytes: usize, tokens_max: Option<usize>) -> Result<Box<dyn ScoringModel>, ModelError> {
+    fn warmed_up(n_bytes: usize, precision: Precision, tokens_max: usize) -> Result<Box<dyn ScoringModel>, ModelError> {
         let (base, mut weights) = base();
-        let tokens_max = tokens_max.and_then(NonZeroUsize::new);
-        let options = LoadOptions { tokens_max, pass: ForwardPass::GpuOnHost, ..LoadOptions::default() };
+        let (precision, tokens_max) = (precision.into(), NonZeroUsize::new(tokens_max));
+        let options = LoadOptions { tokens_max, precision, pass: ForwardPass::GpuOnHost, ..LoadOptions::default() };
         let cuda = Cuda::new(Host::new(n_bytes), options.precision).unwrap().warming_up();
         Model::load(cuda, base, &mut weights, &options)
     }
@@ -650,7 +653,11 @@ mod tests {
     #[test]
     fn a_model_on_a_gpu_is_warmed_up_with_as_many_tokens_as_fit() {
         const PLENTY: usize = 64 << 20;
-        let model = warmed_up(PLENTY, Some(700)).unwrap();
+        for precision in [Precision::F32, Precision::Fp8] {
+            let budget = warmed_up(PLENTY, precision, 700).unwrap().facts().budget;
+            assert_eq!((budget.tokens_max.get(), budget.limit), (700, TokensLimit::Requested), "{precision}");
+        }
+        let model = warmed_up(PLENTY, Precision::Bf16, 700).unwrap();
         let (facts, gpu) = (model.facts(), model.gpu().unwrap());
         assert_eq!((facts.budget.tokens_max.get(), facts.budget.limit), (700, TokensLimit::Requested));
         assert_eq!((gpu.tokens_max, gpu.tokens_limit), (700, TokensLimit::Requested));
@@ -658,19 +665,20 @@ mod tests {
         assert!(used == 0 && peak > size / 3, "a pass used {peak} of {size} bytes");
         // Beside the weights, there is memory for the activations of 100 tokens.
         let n_bytes = PLENTY - gpu.memory_free - size + size / 700 * 100 * 4 / 3;
-        let model = warmed_up(n_bytes, Some(700)).unwrap();
+        let model = warmed_up(n_bytes, Precision::Bf16, 700).unwrap();
         let (budget, gpu) = (model.facts().budget, model.gpu().unwrap());
         assert!((90..=110).contains(&budget.tokens_max.get()), "{budget:?}");
         assert_eq!((gpu.tokens_max, gpu.tokens_limit), (budget.tokens_max.get(), TokensLimit::Memory));
         assert_eq!(budget.pair_tokens_max, Some(budget.tokens_max));
         assert!(arena_use(&*model).peak > 0);
-        let error = lorank_core::with_causes(&warmed_up(n_bytes - size / 700 * 100 * 4 / 3, Some(700)).unwrap_err());
+        let error = warmed_up(n_bytes - size / 700 * 100 * 4 / 3, Precision::Bf16, 700).unwrap_err();
+        let error = lorank_core::with_causes(&error);
         assert!(error.contains("not enough GPU memory for a pass of one token"), "{error}");
     }
 
     #[test]
     fn few_tokens_reserve_memory_for_the_longest_pair() {
-        let model = warmed_up(64 << 20, Some(10)).unwrap();
+        let model = warmed_up(64 << 20, Precision::Bf16, 10).unwrap();
         let (budget, positions) = (model.facts().budget, model.facts().max_position_embeddings);
         assert_eq!((budget.tokens_max.get(), budget.pair_tokens_max.map(NonZeroUsize::get)), (10, Some(positions)));
     }

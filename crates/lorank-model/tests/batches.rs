@@ -31,7 +31,8 @@ static MODERNBERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert
 static MODERNBERT_OF_MEANS: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert/mean"));
 
 fn all(family: &str) -> Vec<Models> {
-    let fast = Precision::ALL.map(|precision| load(family, precision, ForwardPass::Fast));
+    let fast =
+        [Precision::F32, Precision::Bf16, Precision::Int8].map(|precision| load(family, precision, ForwardPass::Fast));
     fast.into_iter().chain([load(family, Precision::F32, ForwardPass::Reference)]).collect()
 }
 

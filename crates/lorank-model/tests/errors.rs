@@ -454,6 +454,10 @@ fn kinds() {
     assert_eq!(base(|f| set(f, "hidden_size", json!(32)), plain()), ErrorKind::Invalid);
     let int8 = LoadOptions { precision: Precision::Int8.into(), pass: ForwardPass::Reference, ..plain() };
     assert_eq!(base(|_| (), int8), ErrorKind::UnsupportedFormat);
+    for pass in [ForwardPass::Fast, ForwardPass::Reference, ForwardPass::Train, ForwardPass::TrainReference] {
+        let fp8 = LoadOptions { precision: Precision::Fp8.into(), pass, device: DeviceChoice::Cpu, ..plain() };
+        assert_eq!(base(|_| (), fp8), ErrorKind::UnsupportedFormat, "{pass:?}");
+    }
     if !cfg!(feature = "cuda") {
         assert_eq!(base(|_| (), LoadOptions { device: DeviceChoice::Cuda(0), ..plain() }), ErrorKind::Unavailable);
     }

@@ -95,6 +95,28 @@ fn scores_of_mixed_batches_are_those_of_the_reference() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
+/// Steps of e4m3 are 16 times as large as those of bf16, and so is the error at most; in a mixed batch each adapter has the scores that
+/// it has alone.
+#[test]
+fn fp8_is_close_to_the_reference_for_each_adapter_of_a_batch() {
+    let mut wrong = Vec::new();
+    for family in ["tiny-bert", "tiny-modernbert/cls", "tiny-gte/multilingual", "tiny-llama", "tiny-decoders/qwen3"] {
+        let reference = reference_of(family);
+        let loaded = |pass, precision| load(family, options(pass, precision, reference.max_length));
+        let run = |(reranker, versions): &(ModelReranker, Vec<ModelVersion>)| scores(reranker, versions, &reference);
+        let expected = run(&loaded(ForwardPass::Reference, Precision::F32));
+        let fp8 = loaded(ForwardPass::GpuOnHost, Precision::Fp8);
+        let mixed = run(&fp8);
+        let of_one = |version: &ModelVersion| scores(&fp8.0, std::slice::from_ref(version), &reference);
+        assert_eq!(mixed, fp8.1.iter().flat_map(of_one).collect::<Vec<f32>>(), "{family}");
+        let of_bf16 = relative_error(&run(&loaded(ForwardPass::GpuOnHost, Precision::Bf16)), &expected);
+        let error = relative_error(&mixed, &expected);
+        println!("{family}: {error:.4} in fp8, {:.1} times that of bf16", error / of_bf16);
+        wrong.extend((!(error > of_bf16 && error < 16.0 * of_bf16)).then_some((family, error, of_bf16)));
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 /// A file in bf16 is uploaded as it is; one in f32 is rounded.
 #[test]
 fn weights_in_bf16_score_as_those_rounded_to_bf16() {

@@ -23,7 +23,7 @@ fn starter(folder: &str) -> PathBuf {
 
 #[test]
 fn loading_takes_little_more_than_what_stays() {
-    for precision in Precision::ALL {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         // No memory is released in between, so the maximum is that of this load.
         let before = memory("VmRSS");
         let files = Files::folder(starter("minilm")).unwrap();

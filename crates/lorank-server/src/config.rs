@@ -111,9 +111,10 @@ settings! {
         /// Device: auto, cpu, cuda:N or metal
         #[serde(with = "text")]
         device: DeviceChoice = DeviceChoice::default(), flag "device" "DEVICE";
-        /// Numeric precision: auto, f32, bf16 or int8. `auto` selects the fastest precision that preserves the ranking: on a
+        /// Numeric precision: auto, f32, bf16, int8 or fp8. `auto` selects the fastest precision that preserves the ranking: on a
         /// CPU, int8 for base models and adapters for which `lorank bench --ranking` or `lorank adapters add` measured that it
-        /// does, otherwise bf16 or f32; on a GPU, bf16 or f32. `lorank info` shows the choice and its reason. A base model (with
+        /// does, otherwise bf16 or f32; on a GPU, bf16 or f32. fp8 needs an NVIDIA GPU of compute capability 8.9 and is never
+        /// selected by `auto`. `lorank info` shows the choice and its reason. A base model (with
         /// its adapters) or an adapter may have its own, as in `auto,minilm-qa=f32`
         precision: PerModel<PrecisionChoice> = PrecisionChoice::default().into(), flag "precision" "PRECISION[,NAME=PRECISION]";
         /// Maximum length of a query and a document together, in tokens; longer documents are truncated. A base model may
@@ -549,7 +550,7 @@ mod tests {
             ("indx = 'a'", "unknown field `indx`"),
             ("[search]\ndepth = 0", "nonzero"),
             ("[model]\ndevice = 'gpu'", "`gpu` is not a device"),
-            ("[model]\nprecision = 'fp8'", "`fp8` is not a precision"),
+            ("[model]\nprecision = 'fp4'", "`fp4` is not a precision"),
             ("[model]\nbase = ['a=hf://x']", "`hf://x` is not a model source"),
             ("[model]\nadapters = ['hf://x']", "`hf://x` is not a model source"),
             ("[model]\non_base_mismatch = 'ask'", "`ask` is neither `warn` nor `refuse`"),

@@ -21,12 +21,19 @@ pub struct Host {
     total: usize,
     /// In bytes.
     n_used: Arc<AtomicUsize>,
+    has_e4m3: bool,
 }
 
 impl Host {
     /// A device with this many bytes of memory.
     pub fn new(total: usize) -> Self {
-        Self { device: DeviceId::new(), pools: Pools::default(), total, n_used: Arc::default() }
+        Self { device: DeviceId::new(), pools: Pools::default(), total, n_used: Arc::default(), has_e4m3: true }
+    }
+
+    /// The device in place of a GPU without products in [`Format::E4m3`](crate::Format::E4m3).
+    #[must_use]
+    pub fn without_e4m3(self) -> Self {
+        Self { has_e4m3: false, ..self }
     }
 }
 
@@ -81,7 +88,7 @@ impl Ops for Host {
             nvrtc: None,
             has_compiled: false,
             kernels_millis: 0,
-            has_e4m3: true,
+            has_e4m3: self.has_e4m3,
         }
     }
 
@@ -104,6 +111,7 @@ impl Ops for Host {
                 let product = product(&self.read(x)?, &self.read(w)?, x.width(), out.n_rows() * out.width());
                 self.finish_product(product, bias, add, out)
             }
+            Op::ScaledGemm { .. } if !self.has_e4m3 => Err(CudaError::NoE4m3 { name: self.info().name }),
             Op::ScaledGemm { x, w, bias, add, out } => {
                 let n_results = out.n_rows() * out.width();
                 let mut product = product(&self.read(&x.numbers)?, &self.read(&w.numbers)?, x.width(), n_results);

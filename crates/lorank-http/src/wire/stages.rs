@@ -37,7 +37,7 @@ pub struct StageAnswerJson<'a> {
     pub adapter: Option<AdapterJson<'a>>,
     /// The base model; null if the stage's model cannot be used.
     pub base_model: Option<&'a str>,
-    /// The numeric precision of the model: `f32`, `bf16` or `int8`; null if the stage's model cannot be used.
+    /// The numeric precision of the model: `f32`, `bf16`, `int8` or `fp8`; null if the stage's model cannot be used.
     pub precision: Option<String>,
     /// The maximum number of candidates to rerank.
     pub depth: usize,

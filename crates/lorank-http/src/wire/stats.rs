@@ -35,7 +35,7 @@ pub(crate) struct BaseModelJson {
     pub name: String,
     /// The hash of its configuration, tokenizer and weights.
     pub digest: String,
-    /// The numeric precision: `f32`, `bf16` or `int8`.
+    /// The numeric precision: `f32`, `bf16`, `int8` or `fp8`.
     pub precision: &'static str,
     /// The number of parameters.
     pub n_parameters: usize,

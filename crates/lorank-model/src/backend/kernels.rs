@@ -61,7 +61,12 @@ impl Kernels {
             Precision::F32 => Format::F32,
             Precision::Bf16 => Format::Bf16,
             Precision::Int8 => form.format(),
-            _ => return Err(ModelError::Precision { precision, why: "a CPU supports `f32`, `bf16` and `int8`" }),
+            _ => {
+                return Err(ModelError::Precision {
+                    precision,
+                    why: "a CPU supports `f32`, `bf16` and `int8`; `fp8` needs an NVIDIA GPU",
+                });
+            }
         };
         Ok(Self { isa, chosen, format })
     }

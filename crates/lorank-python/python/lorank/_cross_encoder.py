@@ -75,7 +75,7 @@ class CrossEncoder:
         num_labels: 1. A model with several labels is refused.
         max_length: The maximum length of a pair in tokens.
         activation_fn: `sigmoid` or `identity`, also as modules of torch. By default the model's own.
-        precision: lorank's precision: `f32`, `bf16`, `int8` or `auto`.
+        precision: lorank's precision: `f32`, `bf16`, `int8`, `fp8` (NVIDIA GPUs) or `auto`.
         adapters: LoRA adapters, as for `Reranker`; the first one scores.
         cache_bytes: As for `Reranker`.
 

@@ -49,7 +49,7 @@ class Reranker:
         adapters: The adapters: a mapping of names to folders, `hf://owner/name[@revision]` or the names of built-in adapters
             (`minilm-qa`, `minilm-science`); or a sequence of these, each named after its folder or repository. The first one is the
             default of calls that name none; without adapters, the bare base model is.
-        precision: `auto`, `f32`, `bf16` or `int8`. `auto` is the fastest precision that preserves the ranking.
+        precision: `auto`, `f32`, `bf16`, `int8` or `fp8` (NVIDIA GPUs). `auto` is the fastest precision that preserves the ranking.
         threads: The number of compute threads, which all models of a process share; the first model decides. By default one per core.
         max_length: The maximum length of a query and a document together, in tokens. By default the adapter's or the model's.
         cache_bytes: The memory of the score cache in bytes; 0 disables it. By default 128 MiB, which is taken as scores come.

@@ -30,7 +30,7 @@ impl Rotary {
     pub(super) fn new<O: Ops>(ops: &O, angles: &Angles) -> Result<Self, CudaError> {
         let Angles { n_pairs, cos, sin } = angles;
         let rows = cos.chunks(*n_pairs).zip(sin.chunks(*n_pairs)).flat_map(|(cos, sin)| [cos, sin]);
-        let table = ops.weights([cos.len() / n_pairs, 2 * n_pairs], Format::F32)?;
+        let table = ops.weights_apart([cos.len() / n_pairs, 2 * n_pairs], Format::F32)?;
         ops.write(&table, &rows.collect::<Vec<_>>().concat())?;
         Ok(Self(table))
     }

@@ -2,12 +2,14 @@
 //!
 //! `x Wᵀ + s (x Aᵀ) Bᵀ` is the product of `[x, x Aᵀ]` and `[W, s B]`: rows have spare columns for `x Aᵀ`, and matrices for `s B`. Each
 //! adapter has columns of its own, and a row has zeros in those of other adapters.
+//!
+//! Quantized matrices have their spare columns apart, in bf16, and `[x Aᵀ] [s B]ᵀ` is a second product, which is added to theirs.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lorank_cuda::{CudaError, Indices, Op, Ops, Rows, Vector};
+use lorank_cuda::{CudaError, Format, Indices, Op, Ops, Quantized, Rows, Vector};
 
 use super::Cuda;
 use super::activations::Activations;
@@ -19,14 +21,39 @@ use crate::backend::linear::{Adapter, AdapterRows, Delta, Linear, RowAdapters, W
 pub(crate) struct Matrix {
     /// No other matrix of this process has it.
     number: u64,
-    /// [n_out, n_in]
-    pub(super) rows: Rows,
-    /// [n_out, n_in + `SPARE_COLUMNS`]; `None` for the matrices of updates.
-    whole: Option<Rows>,
+    pub(super) numbers: Numbers,
+    /// [n_out, `SPARE_COLUMNS`], in the format of rows; `None` for the matrices of updates.
+    spare: Option<Rows>,
     /// The ranges of spare columns that have been written, and the numbers of the matrices in them.
     written: Mutex<Vec<(Range<usize>, u64)>>,
     /// Counts the matrices of updates, if this is one.
     _update: Option<Arc<()>>,
+}
+
+/// The numbers of a matrix.
+#[derive(Debug)]
+pub(super) enum Numbers {
+    /// [n_out, n_in], in the format of rows. The spare columns follow, if there are any.
+    Plain(Rows),
+    /// [n_out, n_in], in e4m3 with a scale for each row.
+    Quantized(Quantized),
+}
+
+/// What a matrix is for, and how it is stored.
+pub(super) enum MatrixKind {
+    /// Of the base model, or in place of one of its matrices, in a format of rows.
+    Base(Format),
+    /// The same, quantized, with spare columns in bf16.
+    QuantizedBase,
+    /// Of an update, in a format of rows, with the counter of updates.
+    Update(Format, Arc<()>),
+}
+
+/// The rows that a product reads: [n, n_in].
+pub(super) struct Input {
+    rows: Activations,
+    /// The same rows, if they are multiplied with a quantized matrix.
+    quantized: Option<Quantized>,
 }
 
 /// What linear layers need to know of a pass's adapters.
@@ -46,55 +73,153 @@ struct UpdatedRows<'a> {
     scale: f32,
 }
 
+impl UpdatedRows<'_> {
+    fn rank(&self) -> usize {
+        self.a.n_out()
+    }
+}
+
 impl Matrix {
-    /// A matrix of undefined numbers, with spare columns of zeros, or, given the counter of updates, without any.
-    pub(super) fn new<O: Ops>(
-        ops: &O,
-        [n_out, n_in]: [usize; 2],
-        format: lorank_cuda::Format,
-        update: Option<Arc<()>>,
-    ) -> Result<Self, CudaError> {
+    /// A matrix of undefined numbers, whose spare columns are zeros.
+    pub(super) fn new<O: Ops>(ops: &O, [n_out, n_in]: [usize; 2], kind: MatrixKind) -> Result<Self, CudaError> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        let n_spare = if update.is_some() { 0 } else { SPARE_COLUMNS };
-        let whole = ops.weights([n_out, n_in + n_spare], format)?;
-        if n_spare > 0 {
-            ops.write(&whole.columns(n_in..n_in + n_spare), &vec![0.0; n_out * n_spare])?;
+        let (numbers, spare, update) = match kind {
+            MatrixKind::Base(format) => {
+                let whole = ops.weights([n_out, n_in + SPARE_COLUMNS], format)?;
+                let [rows, spare] = whole.split([n_in, SPARE_COLUMNS]);
+                (Numbers::Plain(rows), Some(spare), None)
+            }
+            MatrixKind::QuantizedBase => {
+                let numbers = Numbers::Quantized(ops.quantized_weights([n_out, n_in])?);
+                (numbers, Some(ops.weights_apart([n_out, SPARE_COLUMNS], Format::Bf16)?), None)
+            }
+            MatrixKind::Update(format, counter) => {
+                (Numbers::Plain(ops.weights([n_out, n_in], format)?), None, Some(counter))
+            }
+        };
+        if let Some(spare) = &spare {
+            ops.write(spare, &vec![0.0; n_out * SPARE_COLUMNS])?;
         }
-        Ok(Self {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            rows: whole.columns(0..n_in),
-            whole: update.is_none().then_some(whole),
-            written: Mutex::default(),
-            _update: update,
-        })
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { number, numbers, spare, written: Mutex::default(), _update: update })
     }
 
     pub(super) fn n_bytes(&self) -> usize {
-        self.whole.as_ref().unwrap_or(&self.rows).n_bytes()
+        let n_bytes = match &self.numbers {
+            Numbers::Plain(rows) => rows.n_bytes(),
+            Numbers::Quantized(rows) => rows.n_bytes(),
+        };
+        n_bytes + self.spare.as_ref().map_or(0, Rows::n_bytes)
+    }
+
+    pub(super) fn n_out(&self) -> usize {
+        self.numbers.n_out()
+    }
+
+    /// The rows of a matrix of an update.
+    fn of_update(&self) -> &Rows {
+        self.numbers.plain().expect("updates are not quantized")
+    }
+
+    fn is_quantized(&self) -> bool {
+        self.numbers.quantized().is_some()
+    }
+}
+
+impl Numbers {
+    pub(super) fn n_out(&self) -> usize {
+        match self {
+            Self::Plain(rows) => rows.n_rows(),
+            Self::Quantized(rows) => rows.n_rows(),
+        }
+    }
+
+    fn plain(&self) -> Option<&Rows> {
+        if let Self::Plain(rows) = self { Some(rows) } else { None }
+    }
+
+    fn quantized(&self) -> Option<&Quantized> {
+        if let Self::Quantized(rows) = self { Some(rows) } else { None }
+    }
+
+    /// All rows of the parts, if they are stored alike, and each begins where the one before ends.
+    pub(super) fn stacked(parts: &[&Self]) -> Option<Self> {
+        let plain: Option<Vec<&Rows>> = parts.iter().map(|part| part.plain()).collect();
+        let quantized: Option<Vec<&Quantized>> = parts.iter().map(|part| part.quantized()).collect();
+        match plain {
+            Some(plain) => Rows::stacked(&plain).map(Self::Plain),
+            None => Quantized::stacked(&quantized?).map(Self::Quantized),
+        }
+    }
+}
+
+impl Input {
+    pub(super) fn n_rows(&self) -> usize {
+        self.rows().n_rows()
+    }
+
+    fn rows(&self) -> &Rows {
+        self.rows.rows()
+    }
+
+    fn slice(&self, rows: Range<usize>) -> Self {
+        let quantized = self.quantized.as_ref().map(|quantized| quantized.slice(rows.clone()));
+        Self { rows: self.rows().slice(rows).into(), quantized }
     }
 }
 
 impl<O: Ops> Cuda<O> {
+    /// The input of layers: quantized too, if a layer's weights are.
+    pub(super) fn input_of(&self, layers: &[&Linear<Self>], x: &Activations) -> Result<Input, CudaError> {
+        let is_quantized = layers.iter().any(|layer| layer.weight.is_quantized());
+        let quantized = is_quantized.then(|| self.quantized(x.rows())).transpose()?;
+        Ok(Input { rows: x.clone(), quantized })
+    }
+
+    fn quantized(&self, x: &Rows) -> Result<Quantized, CudaError> {
+        let out = self.ops.quantized_rows(x.n_rows(), x.width())?;
+        self.ops.run(Op::Quantize { x, out: &out })?;
+        Ok(out)
+    }
+
     /// `out = x Wᵀ + bias + add`, with the adapters' changes. x: [n, n_in]; add and out: [n, n_out].
     pub(super) fn product(
         &self,
         layer: &Linear<Self>,
-        x: &Activations,
+        x: &Input,
         adapters: &RowAdapters<'_, Self>,
         add: Option<&Rows>,
         out: &Rows,
     ) -> Result<(), CudaError> {
         if !is_changed(layer, adapters) {
-            return self.gemm(x.rows(), &layer.weight.rows, layer.bias.as_ref(), add, out);
+            return self.multiply(x, &layer.weight.numbers, layer.bias.as_ref(), add, out);
         }
         let layout = adapters.layout(|rows| self.adapter_layout(rows))?;
         match updated_rows(layer, adapters, layout) {
             Some(updated) => self.continued_product(layer, x, (&updated, &layout.no_columns), add, out),
             None => rows_of(adapters).try_for_each(|(rows, adapter)| {
                 let add = add.map(|add| add.slice(rows.clone()));
-                let (x, out) = (x.rows().slice(rows.clone()), out.slice(rows));
+                let (x, out) = (x.slice(rows.clone()), out.slice(rows));
                 self.product_of_one(layer, &x, layer.delta(adapter), add.as_ref(), &out)
             }),
+        }
+    }
+
+    /// `out = x wᵀ + bias + add`.
+    pub(super) fn multiply(
+        &self,
+        x: &Input,
+        w: &Numbers,
+        bias: Option<&Vector>,
+        add: Option<&Rows>,
+        out: &Rows,
+    ) -> Result<(), CudaError> {
+        match w {
+            Numbers::Plain(w) => self.gemm(x.rows(), w, bias, add, out),
+            Numbers::Quantized(w) => {
+                let x = x.quantized.as_ref().expect("the input of quantized weights is quantized");
+                self.ops.run(Op::ScaledGemm { x, w, bias, add, out })
+            }
         }
     }
 
@@ -102,58 +227,83 @@ impl<O: Ops> Cuda<O> {
         self.ops.run(Op::Gemm { x, w, bias, add, out })
     }
 
-    /// The product with updates in the spare columns of rows and weights.
+    /// The product with updates in the spare columns of the weights, and of the rows if the weights are not quantized.
     fn continued_product(
         &self,
         layer: &Linear<Self>,
-        x: &Activations,
+        x: &Input,
         (updated, no_columns): (&[UpdatedRows<'_>], &Indices),
         add: Option<&Rows>,
         out: &Rows,
     ) -> Result<(), CudaError> {
-        let (n, n_in) = (x.rows().n_rows(), x.rows().width());
+        let (weight, bias) = (&layer.weight, layer.bias.as_ref());
         let n_columns = updated.iter().map(|update| update.columns.end).max().unwrap_or(0);
-        let x = match x.with_spare(n_columns) {
-            Some(x) => x,
-            None => {
-                let copy = self.ops.rows(n, n_in + n_columns, self.format)?;
-                self.ops.run(Op::Copy { x: x.rows(), out: &copy.columns(0..n_in) })?;
-                copy
-            }
-        };
-        let whole = layer.weight.whole.as_ref().expect("a layer's matrix has spare columns");
+        let spare = weight.spare.as_ref().expect("a layer's matrix has spare columns").columns(0..n_columns);
         // Another thread must not write other updates to these columns before the product has been started.
-        let mut written = layer.weight.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = weight.written.lock().unwrap_or_else(PoisonError::into_inner);
         for UpdatedRows { columns, b, scale, .. } in updated {
-            let columns = columns.start..columns.start + b.rows.width();
+            let columns = columns.start..columns.start + b.of_update().width();
             if !written.contains(&(columns.clone(), b.number)) {
                 written.retain(|(other, _)| other.end <= columns.start || columns.end <= other.start);
-                let to = whole.columns(n_in + columns.start..n_in + columns.end);
-                self.ops.run(Op::Scale { x: &b.rows, factor: *scale, out: &to })?;
+                let to = spare.columns(columns.clone());
+                self.ops.run(Op::Scale { x: b.of_update(), factor: *scale, out: &to })?;
                 written.push((columns, b.number));
             }
         }
+        match &weight.numbers {
+            Numbers::Plain(w) => {
+                let (x, w) = (self.with_spare(&x.rows, n_columns)?, Rows::side_by_side(&[w, &spare]));
+                let [rows, low] = x.split([x.width() - n_columns, n_columns]);
+                self.low_products(&rows, updated, no_columns, &low)?;
+                self.gemm(&x, &w.expect("the spare columns follow the others"), bias, add, out)
+            }
+            Numbers::Quantized(_) => {
+                let low = self.rows(x.rows().n_rows(), n_columns)?;
+                self.low_products(x.rows(), updated, no_columns, &low)?;
+                self.multiply(x, &weight.numbers, bias, add, out)?;
+                self.gemm(&low, &spare, None, Some(out), out)
+            }
+        }
+    }
+
+    /// The rows with the first spare columns, in a copy if they have less.
+    fn with_spare(&self, x: &Activations, n_columns: usize) -> Result<Rows, CudaError> {
+        if let Some(x) = x.with_spare(n_columns) {
+            return Ok(x);
+        }
+        let (n, n_in) = (x.rows().n_rows(), x.rows().width());
+        let copy = self.rows(n, n_in + n_columns)?;
+        self.ops.run(Op::Copy { x: x.rows(), out: &copy.columns(0..n_in) })?;
+        Ok(copy)
+    }
+
+    /// The product with each adapter's first matrix, in the adapter's columns of its rows; zeros elsewhere. low: [n, n_columns].
+    fn low_products(
+        &self,
+        x: &Rows,
+        updated: &[UpdatedRows<'_>],
+        no_columns: &Indices,
+        low: &Rows,
+    ) -> Result<(), CudaError> {
         let is_all_written = match updated {
-            [only] => only.rows == (0..n) && only.columns.start == 0 && only.a.rows.n_rows() == n_columns,
+            [only] => only.rows == (0..x.n_rows()) && only.columns.start == 0 && only.rank() == low.width(),
             _ => false,
         };
         if !is_all_written {
-            self.ops.run(Op::KeepColumns { x: &x.columns(n_in..n_in + n_columns), ranges: no_columns })?;
+            self.ops.run(Op::KeepColumns { x: low, ranges: no_columns })?;
         }
-        for UpdatedRows { rows, columns, a, .. } in updated {
-            let first = n_in + columns.start;
-            let x = x.slice(rows.clone());
-            let to = x.columns(first..first + a.rows.n_rows());
-            self.gemm(&x.columns(0..n_in), &a.rows, None, None, &to)?;
-        }
-        self.gemm(&x, &whole.columns(0..n_in + n_columns), layer.bias.as_ref(), add, out)
+        updated.iter().try_for_each(|update| {
+            let first = update.columns.start;
+            let to = low.slice(update.rows.clone()).columns(first..first + update.rank());
+            self.gemm(&x.slice(update.rows.clone()), update.a.of_update(), None, None, &to)
+        })
     }
 
     /// The product of rows with one adapter, with its update as a product of its own.
     fn product_of_one(
         &self,
         layer: &Linear<Self>,
-        x: &Rows,
+        x: &Input,
         delta: Option<&Delta<Self>>,
         add: Option<&Rows>,
         out: &Rows,
@@ -163,14 +313,14 @@ impl<O: Ops> Cuda<O> {
             Some(WeightDelta::Replaced(weight)) => weight,
             _ => &layer.weight,
         };
-        self.gemm(x, &weight.rows, bias, add, out)?;
+        self.multiply(x, &weight.numbers, bias, add, out)?;
         let Some(WeightDelta::LowRank { a, b, scale }) = delta.map(|delta| &delta.weight) else { return Ok(()) };
-        let rank = a.rows.n_rows();
+        let (a, b) = (a.of_update(), b.of_update());
         // Rows at multiples of 16 bytes, as those of the weights.
-        let low = self.ops.rows(x.n_rows(), rank.next_multiple_of(8), self.format)?.columns(0..rank);
-        self.gemm(x, &a.rows, None, None, &low)?;
+        let low = self.rows(x.rows().n_rows(), a.n_rows().next_multiple_of(8))?.columns(0..a.n_rows());
+        self.gemm(x.rows(), a, None, None, &low)?;
         self.ops.run(Op::Scale { x: &low, factor: *scale as f32, out: &low })?;
-        self.gemm(&low, &b.rows, None, Some(out), out)
+        self.gemm(&low, b, None, Some(out), out)
     }
 
     fn adapter_layout(&self, adapters: &[AdapterRows<'_, Self>]) -> Result<AdapterLayout, CudaError> {
@@ -200,7 +350,7 @@ pub(super) fn is_changed<O: Ops>(layer: &Linear<Cuda<O>>, adapters: &[AdapterRow
 /// An adapter's number, and its largest rank; `None` if it has no low-rank updates of linear layers.
 fn updates_of<O: Ops>(adapter: &Adapter<Cuda<O>>) -> Option<(u64, usize)> {
     let update = |delta: &Delta<Cuda<O>>| match &delta.weight {
-        WeightDelta::LowRank { a, .. } => Some((a.number, a.rows.n_rows())),
+        WeightDelta::LowRank { a, .. } => Some((a.number, a.n_out())),
         WeightDelta::None | WeightDelta::Replaced(_) => None,
     };
     let updates = || adapter.deltas.iter().flatten().filter_map(update);

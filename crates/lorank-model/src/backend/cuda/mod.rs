@@ -2,6 +2,9 @@
 //!
 //! Weights and rows have one format, bf16 or f32; sums are in f32. Layers with the same input are one product, and so are a layer
 //! and its adapters ([`linear`]).
+//!
+//! In FP8, the base model's linear layers have their weights in e4m3, and quantize their inputs; everything else, and all rows
+//! between operations, are as in bf16.
 
 mod activations;
 mod attention;
@@ -20,7 +23,7 @@ use lorank_kernels::{Activation, Span};
 
 pub(crate) use self::activations::Activations;
 use self::attention::{AttentionPlan, Rotary};
-use self::linear::{AdapterLayout, Matrix, is_changed};
+use self::linear::{AdapterLayout, Input, Matrix, MatrixKind, Numbers, is_changed};
 use self::slots::{SPARE_COLUMNS, Slots};
 use super::{AdjustRow, Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
@@ -42,8 +45,10 @@ pub(crate) struct Cuda<O> {
     /// Whether the device is a GPU, and not the host in its place.
     is_gpu: bool,
     chosen: ChosenPrecision,
-    /// Of weights and rows.
+    /// Of rows, and of the weights that are not quantized.
     format: Format,
+    /// Whether the weights of linear layers are quantized.
+    is_fp8: bool,
     slots: Mutex<Slots>,
     warms_up: bool,
     /// Has a clone in each matrix of an update in memory, and in a warm-up.
@@ -54,17 +59,21 @@ impl<O: Ops> Cuda<O> {
     /// `auto` selects bf16.
     ///
     /// # Errors
-    /// [`ModelError::Precision`] for an unsupported precision.
+    /// [`ModelError::Precision`] for an unsupported precision, [`CudaError::NoE4m3`] for FP8 on a GPU without it.
     pub(crate) fn new(ops: O, precision: PrecisionChoice) -> Result<Self, ModelError> {
         let chosen = precision.on_gpu(true);
+        let info = ops.info();
         let format = match chosen.precision {
             Precision::F32 => Format::F32,
-            Precision::Bf16 => Format::Bf16,
-            precision => return Err(ModelError::Precision { precision, why: "a GPU supports `bf16` and `f32`" }),
+            Precision::Fp8 if !info.has_e4m3 => return Err(CudaError::NoE4m3 { name: info.name }.into()),
+            Precision::Bf16 | Precision::Fp8 => Format::Bf16,
+            precision => {
+                return Err(ModelError::Precision { precision, why: "a GPU supports `fp8`, `bf16` and `f32`" });
+            }
         };
-        let is_gpu = ops.info().compute_capability.is_some();
+        let (is_fp8, is_gpu) = (chosen.precision == Precision::Fp8, info.compute_capability.is_some());
         let warms_up = is_gpu;
-        Ok(Self { ops, is_gpu, chosen, format, slots: Mutex::default(), warms_up, updates: Arc::default() })
+        Ok(Self { ops, is_gpu, chosen, format, is_fp8, slots: Mutex::default(), warms_up, updates: Arc::default() })
     }
 
     /// Warms up as a GPU does. The host in its place does not, because it is slow.
@@ -80,7 +89,8 @@ impl<O: Ops> Cuda<O> {
 
     /// Rows that are read by linear layers, of undefined numbers.
     fn input(&self, n: usize, width: usize) -> Result<Activations, CudaError> {
-        let has_updates = Arc::strong_count(&self.updates) > 1;
+        // Quantized matrices have their spare columns apart.
+        let has_updates = !self.is_fp8 && Arc::strong_count(&self.updates) > 1;
         Activations::new(&self.ops, [n, width], self.format, if has_updates { SPARE_COLUMNS } else { 0 })
     }
 
@@ -98,26 +108,44 @@ impl<O: Ops> Cuda<O> {
         Ok(self.ops.write(to, &weights.values(tensor, &shape)?)?)
     }
 
+    /// Whether a matrix of a linear layer, [n_out, n_in], is quantized. Tensor cores multiply 16 numbers of e4m3 at once.
+    fn quantizes(&self, shape: [usize; 2]) -> bool {
+        self.is_fp8 && shape.iter().all(|n| n.is_multiple_of(16))
+    }
+
+    /// `x Wᵀ + bias + add`, with the adapters' changes: [n, n_out].
+    fn layer(
+        &self,
+        layer: &Linear<Self>,
+        x: &Input,
+        adapters: &RowAdapters<'_, Self>,
+        add: Option<&lorank_cuda::Rows>,
+    ) -> Result<Activations, CudaError> {
+        let out = self.rows(x.n_rows(), layer.weight.n_out())?;
+        self.product(layer, x, adapters, add, &out)?;
+        Ok(out.into())
+    }
+
     /// Several layers in one product; `None` if their weights are not next to each other, or adapters change one.
     fn fused<const N: usize>(
         &self,
         layers: [&Linear<Self>; N],
-        x: &Activations,
+        x: &Input,
         adapters: &RowAdapters<'_, Self>,
     ) -> Result<Option<[Activations; N]>, CudaError> {
         if layers.iter().any(|layer| is_changed(layer, adapters)) {
             return Ok(None);
         }
-        let Some(weight) = lorank_cuda::Rows::stacked(&layers.map(|layer| &layer.weight.rows)) else { return Ok(None) };
+        let Some(weight) = Numbers::stacked(&layers.map(|layer| &layer.weight.numbers)) else { return Ok(None) };
         let biases: Vec<&Vector> = layers.iter().filter_map(|layer| layer.bias.as_ref()).collect();
         let bias = Vector::joined(&biases);
         if !(biases.is_empty() || (biases.len() == N && bias.is_some())) {
             return Ok(None);
         }
-        let out = self.rows(x.rows().n_rows(), weight.n_rows())?;
+        let out = self.rows(x.n_rows(), weight.n_out())?;
         let bias = bias.as_ref().filter(|_| !biases.is_empty());
-        self.ops.run(Op::Gemm { x: x.rows(), w: &weight, bias, add: None, out: &out })?;
-        Ok(Some(out.split(layers.map(|layer| layer.weight.rows.n_rows())).map(Activations::from)))
+        self.multiply(x, &weight, bias, None, &out)?;
+        Ok(Some(out.split(layers.map(|layer| layer.weight.n_out())).map(Activations::from)))
     }
 }
 
@@ -195,15 +223,22 @@ impl<O: Ops> Backend for Cuda<O> {
     }
 
     fn before_reading(&self, matrices: &[[usize; 2]], storage: Storage) -> Result<(), CudaError> {
-        let step = 16 / self.format.n_bytes();
-        let n_spare = if storage == Storage::Precision { SPARE_COLUMNS } else { 0 };
+        let is_base = storage == Storage::Precision;
+        let (step, n_spare) = (16 / self.format.n_bytes(), if is_base { SPARE_COLUMNS } else { 0 });
+        let (quantized, plain): (Vec<[usize; 2]>, Vec<[usize; 2]>) =
+            matrices.iter().partition(|shape| is_base && self.quantizes(**shape));
         let n_numbers = |[n_rows, width]: &[usize; 2]| n_rows * (width + n_spare).next_multiple_of(step);
-        self.ops.reserve_weights(matrices.iter().map(n_numbers).sum::<usize>() * self.format.n_bytes())
+        let n_bytes = plain.iter().map(n_numbers).sum::<usize>() * self.format.n_bytes();
+        self.ops.reserve_weights(n_bytes + quantized.iter().map(|[n_rows, width]| n_rows * width).sum::<usize>())?;
+        match quantized.iter().map(|[n_rows, _]| n_rows).sum() {
+            0 => Ok(()),
+            n_rows => self.ops.reserve_scales(n_rows),
+        }
     }
 
     fn before_passes(&self, modules: &Modules, wanted: NonZeroUsize) -> Result<Option<NonZeroUsize>, CudaError> {
         self.ops.close_slabs();
-        let bytes_of_token = bytes_of_token(modules, self.format);
+        let bytes_of_token = bytes_of_token(modules, self.format, self.is_fp8);
         let free = self.ops.memory()?.free;
         let available = free.saturating_sub(RESERVE_BYTES.min(free / 4));
         let n_tokens = wanted.get().min(available / bytes_of_token);
@@ -226,19 +261,28 @@ impl<O: Ops> Backend for Cuda<O> {
         &self,
         weights: &mut Weights,
         tensor: &str,
-        [n_out, n_in]: [usize; 2],
+        shape: [usize; 2],
         storage: Storage,
         adjust: Option<AdjustRow<'_>>,
     ) -> Result<Matrix, ModelError> {
-        let update = (storage == Storage::AsInFile).then(|| self.updates.clone());
-        let matrix = Matrix::new(&self.ops, [n_out, n_in], self.format, update)?;
-        let Some(adjust) = adjust else {
-            self.read(weights, tensor, &matrix.rows)?;
-            return Ok(matrix);
+        let kind = match storage {
+            Storage::AsInFile => MatrixKind::Update(self.format, self.updates.clone()),
+            Storage::Precision if self.quantizes(shape) => MatrixKind::QuantizedBase,
+            Storage::Precision => MatrixKind::Base(self.format),
         };
-        let mut values = weights.values(tensor, &[n_out, n_in])?;
-        values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
-        self.ops.write(&matrix.rows, &values)?;
+        let matrix = Matrix::new(&self.ops, shape, kind)?;
+        if let (Numbers::Plain(rows), None) = (&matrix.numbers, adjust) {
+            self.read(weights, tensor, rows)?;
+            return Ok(matrix);
+        }
+        let mut values = weights.values(tensor, &shape)?;
+        if let Some(adjust) = adjust {
+            values.chunks_mut(shape[1]).enumerate().for_each(|(row, values)| adjust(row, values));
+        }
+        match &matrix.numbers {
+            Numbers::Plain(rows) => self.ops.write(rows, &values)?,
+            Numbers::Quantized(rows) => self.ops.write_quantized(rows, &values)?,
+        }
         Ok(matrix)
     }
 
@@ -252,7 +296,7 @@ impl<O: Ops> Backend for Cuda<O> {
         tensor: &str,
         shape: [usize; 2],
     ) -> Result<lorank_cuda::Rows, ModelError> {
-        let table = self.ops.weights(shape, self.format)?;
+        let table = self.ops.weights_apart(shape, self.format)?;
         self.read(weights, tensor, &table)?;
         Ok(table)
     }
@@ -281,15 +325,11 @@ impl<O: Ops> Backend for Cuda<O> {
         adapters: &RowAdapters<'_, Self>,
         epilogue: &Epilogue<'_, Self>,
     ) -> Result<Activations, CudaError> {
-        let (n, n_out) = (x.rows().n_rows(), layer.weight.rows.n_rows());
+        let x = self.input_of(&[layer], x)?;
         let add = epilogue.add.map(Activations::rows);
-        let Some(activation) = epilogue.activation else {
-            let out = self.rows(n, n_out)?;
-            self.product(layer, x, adapters, add, &out)?;
-            return Ok(out.into());
-        };
-        let out = self.input(n, n_out)?;
-        self.product(layer, x, adapters, add, out.rows())?;
+        let Some(activation) = epilogue.activation else { return self.layer(layer, &x, adapters, add) };
+        let out = self.input(x.n_rows(), layer.weight.n_out())?;
+        self.product(layer, &x, adapters, add, out.rows())?;
         self.ops.run(Op::Activate { x: out.rows(), activation: converted(activation), out: out.rows() })?;
         Ok(out)
     }
@@ -300,9 +340,10 @@ impl<O: Ops> Backend for Cuda<O> {
         x: &Activations,
         adapters: &RowAdapters<'_, Self>,
     ) -> Result<[Activations; N], CudaError> {
-        match self.fused(layers, x, adapters)? {
+        let x = self.input_of(&layers, x)?;
+        match self.fused(layers, &x, adapters)? {
             Some(all) => Ok(all),
-            None => try_map(layers, |layer| self.linear(layer, x, adapters, &Epilogue::NONE)),
+            None => try_map(layers, |layer| self.layer(layer, &x, adapters, None)),
         }
     }
 
@@ -406,15 +447,17 @@ impl<O: Ops> Backend for Cuda<O> {
 
 /// The most memory that a token of a pass takes, in bytes: the layers' inputs and outputs that are in memory at once, their spare
 /// columns, indices, and a quarter more for gaps between blocks.
-fn bytes_of_token(modules: &Modules, format: Format) -> usize {
+fn bytes_of_token(modules: &Modules, format: Format, is_fp8: bool) -> usize {
     let widest =
         |width: fn(&crate::backend::linear::Module) -> usize| modules.linears.iter().map(width).max().unwrap_or(0);
     let hidden = modules.tables.iter().map(|table| table.width).max().unwrap_or(0);
     let hidden = hidden.max(widest(|module| module.n_in.min(module.n_out)));
     // The states, their norm, and a gated network: its two layers in one product, and its result.
     let n_numbers = 2 * widest(|module| module.n_out) + widest(|module| module.n_in) + 4 * (hidden + SPARE_COLUMNS);
+    // A quantized input with its scale, and a product before it gets its scales, where cublasLt has no product with scales of rows.
+    let scaled = widest(|module| module.n_in) + size_of::<f32>() + 2 * widest(|module| module.n_out) * format.n_bytes();
     const INDEX_BYTES: usize = 64;
-    (n_numbers * format.n_bytes() + INDEX_BYTES) * 5 / 4
+    (n_numbers * format.n_bytes() + if is_fp8 { scaled } else { 0 } + INDEX_BYTES) * 5 / 4
 }
 
 fn converted(activation: Activation) -> lorank_cuda::Activation {
@@ -441,7 +484,7 @@ mod tests {
     fn check_fused(fixture: &str, layers: [(&str, usize); 3], bias: Bias) {
         let files = Files::folder(lorank_testing::fixture(fixture).join("base")).unwrap();
         let mut weights = Config::read(&files).unwrap().0.architecture.open_weights(&files).unwrap();
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Fp8] {
             let cuda = Cuda::new(Host::new(1 << 28), precision.into()).unwrap();
             cuda.before_reading(&weights.matrices(|_| true), Storage::Precision).unwrap();
             cuda.ops.reserve_arena(1 << 20).unwrap();
@@ -450,11 +493,11 @@ mod tests {
             let layers = layers.each_ref();
             let x = cuda.rows(3, 64).unwrap();
             cuda.ops.write(&x, &(0..3 * 64).map(|n| (n as f32).sin()).collect::<Vec<_>>()).unwrap();
-            let x = Activations::from(x);
+            let x = cuda.input_of(&layers, &x.into()).unwrap();
             let adapters = RowAdapters::new(vec![AdapterRows { n_rows: 3, adapter: None }]);
             let fused = cuda.fused(layers, &x, &adapters).unwrap().expect("the weights are next to each other");
             for (layer, part) in layers.into_iter().zip(&fused) {
-                let alone = cuda.linear(layer, &x, &adapters, &Epilogue::NONE).unwrap();
+                let alone = cuda.layer(layer, &x, &adapters, None).unwrap();
                 assert_eq!(cuda.numbers(part).unwrap(), cuda.numbers(&alone).unwrap(), "{fixture} in {precision}");
             }
         }
@@ -468,5 +511,47 @@ mod tests {
         let of_bert = |name| ["bert.encoder.layer.0.attention.self.", name].concat();
         let [q, k, v] = ["query", "key", "value"].map(of_bert);
         check_fused("tiny-bert", [(&q, 64), (&k, 64), (&v, 64)], Bias::Given);
+    }
+
+    /// The weights of each output, and the rows, are of other sizes than their neighbors.
+    #[test]
+    fn quantized_weights_and_rows_have_their_scales() {
+        let (n, n_in, n_out) = (5, 64, 48);
+        let size = |row: usize| 10.0_f32.powi(row as i32 % 7 - 3);
+        let values = |n_rows: usize, width: usize| -> Vec<f32> {
+            (0..n_rows * width).map(|at| size(at / width) * ((at * at) as f32).sin()).collect()
+        };
+        let cuda = Cuda::new(Host::new(1 << 26), Precision::Fp8.into()).unwrap();
+        cuda.ops.reserve_arena(1 << 20).unwrap();
+        let weight = Matrix::new(&cuda.ops, [n_out, n_in], MatrixKind::QuantizedBase).unwrap();
+        assert_eq!(weight.n_bytes(), n_out * (n_in + size_of::<f32>() + 2 * SPARE_COLUMNS));
+        let Numbers::Quantized(numbers) = &weight.numbers else { panic!("the weights are quantized") };
+        let (w, x) = (values(n_out, n_in), values(n, n_in));
+        cuda.ops.write_quantized(numbers, &w).unwrap();
+        let layer = Linear { slot: 0, weight, n_weights: n_out * n_in, bias: None };
+        let rows = cuda.rows(n, n_in).unwrap();
+        cuda.ops.write(&rows, &x).unwrap();
+        let adapters = RowAdapters::new(vec![AdapterRows { n_rows: n, adapter: None }]);
+        let out = cuda.linear(&layer, &rows.into(), &adapters, &Epilogue::NONE).unwrap();
+        let found = cuda.numbers(&out).unwrap();
+        let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        for (x, found) in x.chunks(n_in).zip(found.chunks(n_out)) {
+            for (w, found) in w.chunks(n_in).zip(found) {
+                let expected: f32 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+                let error = (found - expected).abs() / (norm(x) * norm(w));
+                assert!(error < 0.03, "{found}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn fp8_needs_a_gpu_that_has_it_and_is_never_chosen_by_auto() {
+        let error = Cuda::new(Host::new(0).without_e4m3(), Precision::Fp8.into()).unwrap_err();
+        let error = lorank_core::with_causes(&error);
+        assert!(error.contains("compute capability 8.9") && error.contains("`--precision bf16`"), "{error}");
+        let auto = Cuda::new(Host::new(0), PrecisionChoice::Auto).unwrap();
+        assert_eq!(auto.precision().precision, Precision::Bf16);
+        let int8 = Cuda::new(Host::new(0), Precision::Int8.into()).unwrap_err();
+        assert!(int8.to_string().contains("`int8` cannot be used: a GPU supports `fp8`, `bf16` and `f32`"), "{int8}");
     }
 }
