@@ -61,11 +61,11 @@ pub(crate) fn scale_of(largest: f32) -> (f32, f32) {
     (largest / LEVELS, if inverse.is_finite() { inverse } else { 0.0 })
 }
 
-/// The largest magnitude of a group; not finite if one of its numbers is not. Compares bits, whose order is that of
+/// The largest magnitude of a row; not finite if one of its numbers is not. Compares bits, whose order is that of
 /// magnitudes, with NaN last.
 #[inline(always)]
-fn largest(group: &[f32; GROUP]) -> f32 {
-    f32::from_bits(group.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff)))
+pub(crate) fn largest(row: &[f32]) -> f32 {
+    f32::from_bits(row.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff)))
 }
 
 /// Rotates a group of weights and rounds it to integers; returns their scale.

@@ -1,7 +1,7 @@
 //! Weight matrices in the order in which the innermost loops read them.
 
 use crate::aligned::{Aligned, bytes};
-use crate::groups::{GROUP, OFFSET, group_of, quantise_weights};
+use crate::groups::{GROUP, OFFSET, group_of, largest, quantise_weights};
 use crate::tile::{DEPTH_BYTES, INT8_CHUNK, INT8_STEP, Int8Order, VECTORS_MAX, widen};
 use crate::{Format, Isa};
 
@@ -313,22 +313,30 @@ impl OutputLayout {
 /// The smallest scale with which a row fits into 8 bits and keeps the bound of [`Format::Int8`]; NaN if the row
 /// contains NaN, so that it propagates to the output.
 fn int8_scale(row: &[f32]) -> f32 {
-    if row.iter().any(|w| w.is_nan()) {
+    let largest = largest(row);
+    if largest.is_nan() {
         return f32::NAN;
     }
     // Rounding adds at most a half to each of eight numbers, so a sum of 124 becomes at most 128.
     const SUM_MAX: f32 = 124.0;
-    let largest = row.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let of_chunk = |chunk: &[f32]| {
-        // Sums of positive and negative weights that share 16 bits.
-        let mut sums = [[0.0_f32; 2]; INT8_STEP / 2];
-        for (d, w) in chunk.iter().enumerate() {
-            sums[d % INT8_STEP / 2][usize::from(*w < 0.0)] += w.abs();
+        // Sums of positive and of negative weights that share 16 bits.
+        let mut sums = [[0.0_f32; INT8_STEP / 2]; 2];
+        for step in chunk.chunks(INT8_STEP) {
+            let mut padded = [0.0; INT8_STEP];
+            padded[..step.len()].copy_from_slice(step);
+            for (lane, pair) in padded.as_chunks::<2>().0.iter().enumerate() {
+                for w in pair {
+                    sums[0][lane] += larger(*w, 0.0);
+                    sums[1][lane] += larger(-*w, 0.0);
+                }
+            }
         }
-        sums.into_iter().flatten().fold(0.0, f32::max)
+        sums.as_flattened().iter().copied().fold(0.0, larger)
     };
-    let sum = row.chunks(INT8_CHUNK).map(of_chunk).fold(0.0, f32::max);
-    (largest / 127.0).max(sum / SUM_MAX)
+    let sum = row.chunks(INT8_CHUNK).map(of_chunk).fold(0.0, larger);
+    larger(largest / 127.0, sum / SUM_MAX)
 }
 
 /// Rounds a number of at most 127 to the nearest integer, ties to even; NaN becomes 0. Unlike `round_ties_even`, which is a call
