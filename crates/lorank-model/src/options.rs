@@ -24,7 +24,8 @@ pub struct LoadOptions {
     /// What to do with an adapter that was trained on another base model.
     pub other_base: OtherBase,
     /// The maximum tokens per forward pass; a longer pair gets a pass of its own. Does not affect scores. The default
-    /// is 256 on a CPU, where each thread runs its own passes and more would not fit in its caches, and 16384 on a GPU.
+    /// is 256 on a CPU, where each thread runs its own passes and more would not fit in its caches, and 8192 on a GPU (16384
+    /// with candle).
     pub tokens_max: Option<NonZeroUsize>,
     /// The forward pass to use.
     pub pass: ForwardPass,

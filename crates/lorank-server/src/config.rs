@@ -125,7 +125,7 @@ settings! {
         on_base_mismatch: OnBaseMismatch = OnBaseMismatch::default(), flag "on-base-mismatch" "ACTION";
         /// Maximum tokens per forward pass; does not affect scores
         tokens_max: Option<NonZeroUsize> = None, flag "tokens-max" "N",
-            unset "256 per CPU thread, 16384 on a GPU";
+            unset "256 per CPU thread, 8192 on a GPU (16384 with candle)";
         /// Number of compute threads
         threads: Option<NonZeroUsize> = None, flag "threads" "N", unset "one per core";
         /// Merge this adapter into a copy of the base model's weights: as fast as the bare base model, at the cost of
