@@ -18,6 +18,12 @@ impl PassBudget {
     /// Why a pair of this many tokens has not enough memory. `n_bytes` is what is reserved for passes.
     pub(crate) fn why_not(&self, length: usize, n_bytes: impl FnOnce() -> usize) -> Option<String> {
         let fitting = self.pair_tokens_max.filter(|fitting| fitting.get() < length)?;
+        if self.limit != TokensLimit::Memory {
+            return Some(format!(
+                "a pair may have {length} tokens, but activations of only {fitting} are reserved; use `--tokens-max {length}` or \
+                 `--max-length {fitting}`"
+            ));
+        }
         let n_bytes = n_bytes();
         Some(format!(
             "a pair may have {length} tokens, which need {} bytes of GPU memory for activations, but only {n_bytes} are free, \
@@ -80,6 +86,8 @@ mod tests {
         };
         let why = budget(100).why_not(300, || 5000).unwrap();
         assert!(why.contains("300 tokens, which need 15000 bytes") && why.contains("`--max-length 100`"), "{why}");
+        let default = PassBudget { limit: TokensLimit::Default, ..budget(100) };
+        assert!(default.why_not(300, || 5000).unwrap().contains("use `--tokens-max 300`"));
         assert_eq!(budget(300).why_not(300, || 5000), None);
         assert_eq!(budget(0).why_not(300, || 5000), None);
     }

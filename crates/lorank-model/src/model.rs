@@ -404,10 +404,10 @@ impl<B: Backend> Model<B> {
     /// Prepares the backend for passes, and warms it up if it wants that.
     fn fit_passes(&self, wanted: NonZeroUsize, options: &LoadOptions) -> Result<PassBudget, B::Error> {
         let positions = self.facts.max_position_embeddings;
-        let longest = options.max_length.map_or(positions, |length| length.min(positions));
+        let longest = options.max_length.unwrap_or(self.backend.tokens_max().get()).min(positions);
         let longest = NonZeroUsize::new(longest).unwrap_or(NonZeroUsize::MIN);
         // A longer pair than the budget gets a pass of its own.
-        let needed = wanted.max(longest.min(self.backend.tokens_max()));
+        let needed = wanted.max(longest);
         let (fitting, error) = budget::fitting(needed, B::is_out_of_memory, |n_tokens| {
             let reserved = self.backend.before_passes(&self.modules, n_tokens)?;
             if let (Some(n_tokens), Some(_as_with_adapters)) = (reserved, self.backend.warm_up()) {
