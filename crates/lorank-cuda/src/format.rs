@@ -29,29 +29,26 @@ impl Format {
     pub fn round(self, value: f32) -> f32 {
         let mut bytes = Vec::with_capacity(4);
         self.encode(&[value], &mut bytes);
-        self.decode_one(&bytes)
+        let mut values = Vec::with_capacity(1);
+        self.decode(&bytes, &mut values);
+        values[0]
     }
 
     /// Appends the bytes of the numbers, each rounded as by [`round`](Self::round).
     pub(crate) fn encode(self, values: &[f32], bytes: &mut Vec<u8>) {
         match self {
-            Self::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
-            Self::Bf16 => bytes.extend(values.iter().flat_map(|x| bf16(*x).to_le_bytes())),
+            Self::F32 => values.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
+            Self::Bf16 => values.iter().for_each(|x| bytes.extend_from_slice(&bf16(*x).to_le_bytes())),
             Self::E4m3 => bytes.extend(values.iter().map(|x| e4m3(*x))),
         }
     }
 
     /// Appends the numbers that these bytes store.
     pub(crate) fn decode(self, bytes: &[u8], values: &mut Vec<f32>) {
-        values.extend(bytes.chunks_exact(self.n_bytes()).map(|bytes| self.decode_one(bytes)));
-    }
-
-    fn decode_one(self, bytes: &[u8]) -> f32 {
-        match *bytes {
-            [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-            [a, b] => f32::from_bits(u32::from(u16::from_le_bytes([a, b])) << 16),
-            [a] => of_e4m3(a),
-            _ => unreachable!("a number has one, two or four bytes"),
+        match self {
+            Self::F32 => values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+            Self::Bf16 => values.extend(bytes.as_chunks().0.iter().map(|bytes| of_bf16(u16::from_le_bytes(*bytes)))),
+            Self::E4m3 => values.extend(bytes.iter().map(|bits| of_e4m3(*bits))),
         }
     }
 }
@@ -63,6 +60,10 @@ fn bf16(value: f32) -> u16 {
         return (bits >> 16) as u16 | 0x40;
     }
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+fn of_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 fn e4m3(value: f32) -> u8 {
