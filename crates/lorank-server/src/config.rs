@@ -270,7 +270,7 @@ settings! {
         pairs_max: NonZeroUsize = PipelineConfig::default().queue_pairs_max;
         /// Maximum tokens per batch, over all waiting requests
         tokens_max: Option<NonZeroUsize> = None, flag "batch-tokens-max" "N",
-            unset "4096 on a CPU, 16384 on a GPU";
+            unset "4096 on a CPU, 8192 on a GPU (16384 with candle)";
         /// How long an idle model waits for more requests to fill a batch, in microseconds
         wait_micros: u64 = PipelineConfig::default().wait_micros, flag "wait-micros" "N";
         /// Reject a request immediately if it would miss its deadline at the measured throughput
