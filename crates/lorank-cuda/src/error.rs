@@ -132,7 +132,39 @@ impl CudaError {
             _ => false,
         }
     }
+
+    /// Whether the GPU is lost to this process: its context is broken, and every later call fails too.
+    pub fn is_sticky(&self) -> bool {
+        matches!(self, Self::Failed { why, .. } if STICKY.contains(&why.as_str()))
+    }
 }
+
+/// The names of errors after which the driver's documentation wants a new process. cublasLt has names of its own for a call in a
+/// broken context.
+const STICKY: [&str; 22] = [
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_CONTAINED",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_DEINITIALIZED",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_EXTERNAL_DEVICE",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_MPS_CLIENT_TERMINATED",
+    "CUDA_ERROR_NO_DEVICE",
+    "CUDA_ERROR_NVLINK_UNCORRECTABLE",
+    "CUDA_ERROR_TENSOR_MEMORY_LEAK",
+    "CUDA_ERROR_UNKNOWN",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUBLAS_STATUS_INTERNAL_ERROR",
+];
 
 #[cfg(test)]
 mod tests {
@@ -153,5 +185,22 @@ mod tests {
         let is_memory = |why: &str| CudaError::Failed { call: "f", why: why.to_owned() }.is_out_of_memory();
         assert!(is_memory("CUDA_ERROR_OUT_OF_MEMORY") && is_memory("CUBLAS_STATUS_ALLOC_FAILED"));
         assert!(!is_memory("CUDA_ERROR_LAUNCH_FAILED"));
+    }
+
+    #[test]
+    fn errors_that_break_a_context_are_sticky() {
+        let failed = |why: &str| CudaError::Failed { call: "cuStreamSynchronize", why: why.to_owned() };
+        for why in ["CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_ECC_UNCORRECTABLE", "CUBLAS_STATUS_EXECUTION_FAILED"] {
+            assert!(failed(why).is_sticky(), "{why}");
+        }
+        for error in [
+            failed("CUDA_ERROR_INVALID_VALUE"),
+            failed("CUBLAS_STATUS_NOT_SUPPORTED"),
+            CudaError::OutOfMemory { purpose: "weights", needed: 2, free: 1 },
+            CudaError::ArenaFull { needed: 2, free: 1, size: 1 },
+            CudaError::NoDevice { ordinal: 1, n_devices: 1 },
+        ] {
+            assert!(!error.is_sticky(), "{error}");
+        }
     }
 }

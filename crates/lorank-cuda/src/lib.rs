@@ -56,7 +56,7 @@ pub use attention::{AttentionShape, Mask, Span, Spans};
 pub use error::{CudaError, Tried};
 pub use format::Format;
 pub use gpu::{Gpu, GpuOptions};
-pub use host::Host;
+pub use host::{Host, HostFault};
 pub use mark::Mark;
 pub use memory::ArenaUse;
 pub use op::{Activation, Op};

@@ -116,7 +116,7 @@ pub use live::LiveConfig;
 pub use model_alias::ModelAlias;
 pub use request_id::RequestId;
 pub use server::router;
-pub use service::{AdapterHost, ContinueTrace, ModelStats, ServedBase, Service};
+pub use service::{AdapterHost, ContinueTrace, ModelStats, ServedBase, ServedGpu, Service};
 pub use status::{http_status, wire_word};
 pub use wire::{
     AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, CandidateJson, ComparedHit, Comparison, DocumentJson,

@@ -164,6 +164,11 @@ pub trait AdapterHost: Send + Sync {
         Vec::new()
     }
 
+    /// The NVIDIA GPUs that run base models, with their memory now. Asks the driver, so call it where blocking is allowed.
+    fn gpus(&self) -> Vec<ServedGpu> {
+        Vec::new()
+    }
+
     /// The name of the base model of an adapter of the registry, if it has one.
     fn base_of(&self, _entry: &Entry) -> Option<String> {
         None
@@ -198,10 +203,55 @@ pub struct ServedBase {
     pub digest: Digest,
     /// The numeric precision.
     pub precision: Precision,
+    /// The reason for the precision.
+    pub precision_reason: String,
     /// The number of parameters.
     pub n_parameters: usize,
     /// The memory of its weights, in bytes.
     pub bytes: u64,
+}
+
+/// An NVIDIA GPU that runs a base model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServedGpu {
+    /// The base model's name.
+    pub base_model: String,
+    /// The device, as `cuda:0`.
+    pub device: String,
+    /// Why it does not run the model any more; `None` if it does.
+    pub failure: Option<String>,
+    /// The GPU's name.
+    pub name: String,
+    /// As `9.0`.
+    pub compute_capability: Option<String>,
+    /// The newest version of CUDA that the driver supports.
+    pub driver: Option<String>,
+    /// The version of cublasLt.
+    pub cublaslt: Option<String>,
+    /// The version of NVRTC.
+    pub nvrtc: Option<String>,
+    /// How long it took to load the kernels.
+    pub kernels: Duration,
+    /// Whether the kernels were compiled, and not read from the cache.
+    pub has_compiled: bool,
+    /// All of the GPU's memory, in bytes; `None` if the driver does not answer.
+    pub memory_bytes: Option<u64>,
+    /// The free part of it, in bytes.
+    pub memory_free_bytes: Option<u64>,
+    /// The memory of the base model's weights, in bytes.
+    pub weights_bytes: u64,
+    /// The memory that is reserved for the activations of forward passes, in bytes.
+    pub activation_bytes: u64,
+    /// The maximum number of tokens of a forward pass.
+    pub budget_tokens: usize,
+    /// What limits them, in words.
+    pub budget_limit: &'static str,
+    /// The number of slots for adapters beside the weights.
+    pub adapter_slots: usize,
+    /// The number of slots in use.
+    pub adapter_slots_used: usize,
+    /// The number of forward passes that did not fit into the memory and were run in halves.
+    pub n_passes_halved: u64,
 }
 
 /// Statistics of the models since the start.

@@ -63,6 +63,8 @@ pub(crate) use rerank_answers::{
 pub(crate) use rerank_document::RerankDocument;
 pub(crate) use stages::rerank_stages;
 pub use stages::{StageAnswerJson, StageBody, StageRankJson, StageTimingsJson};
-pub(crate) use stats::{AdapterStatsJson, BaseModelJson, Checks, Health, IndexJson, IndexList, Ready, StatsJson};
+pub(crate) use stats::{
+    AdapterStatsJson, BaseModelJson, Checks, FailedDevice, Health, IndexJson, IndexList, Ready, StatsJson,
+};
 pub use value::{FieldsJson, ValueJson};
 pub(crate) use voyage::{VoyageEntry, VoyageRerank, VoyageReranked};

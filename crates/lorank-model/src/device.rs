@@ -8,8 +8,8 @@ use candle_core::Device;
 
 use crate::ModelError;
 
-/// The requested device: `auto`, `cpu`, `cuda:N` or `metal`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The requested device: `auto`, `cpu`, `cuda:N` or `metal`; or several GPUs, as `cuda:0,cuda:1`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DeviceChoice {
     /// The first GPU that this build and machine support, else the CPU.
@@ -20,16 +20,20 @@ pub enum DeviceChoice {
     /// The NVIDIA GPU with this index: through `lorank-cuda`, or with the feature `cuda` through candle, which training and the
     /// reference pass need.
     Cuda(usize),
+    /// Several NVIDIA GPUs with these indexes, through `lorank-cuda`: the model is on each of them, and each runs a share of a batch.
+    SeveralCuda(Vec<usize>),
     /// The Apple GPU. Needs the feature `metal`.
     Metal,
 }
 
 impl DeviceChoice {
-    /// The index of an NVIDIA GPU that this build runs on through `lorank-cuda`.
-    pub(crate) fn of_lorank_cuda(self) -> Option<usize> {
+    /// The indexes of the NVIDIA GPUs that this build runs on through `lorank-cuda`.
+    pub(crate) fn of_lorank_cuda(&self) -> Vec<usize> {
         match self {
-            Self::Cuda(ordinal) if !cfg!(feature = "cuda") => Some(ordinal),
-            _ => None,
+            _ if cfg!(feature = "cuda") => Vec::new(),
+            Self::Cuda(ordinal) => vec![*ordinal],
+            Self::SeveralCuda(ordinals) => ordinals.clone(),
+            Self::Auto | Self::Cpu | Self::Metal => Vec::new(),
         }
     }
 
@@ -37,12 +41,16 @@ impl DeviceChoice {
     ///
     /// # Errors
     /// [`ModelError::Device`] if the build or the machine does not support it; never for `auto` and `cpu`.
-    pub(crate) fn open(self) -> Result<Device, ModelError> {
+    pub(crate) fn open(&self) -> Result<Device, ModelError> {
         self.open_with(&Drivers { cuda: cfg!(feature = "cuda"), metal: cfg!(feature = "metal"), open: &open_gpu })
     }
 
-    fn open_with(self, drivers: &Drivers<'_>) -> Result<Device, ModelError> {
+    fn open_with(&self, drivers: &Drivers<'_>) -> Result<Device, ModelError> {
         match self {
+            Self::SeveralCuda(_) => Err(self.refused(
+                "training, the reference pass and builds with `--features cuda` run on one device; name one",
+                None,
+            )),
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto => Ok(drivers.first_gpu().unwrap_or(Device::Cpu)),
             Self::Cuda(_) if !drivers.cuda => Err(self
@@ -50,11 +58,11 @@ impl DeviceChoice {
             Self::Metal if !drivers.metal => {
                 Err(self.refused("this build does not support Metal; build with `--features metal` on macOS", None))
             }
-            gpu => (drivers.open)(gpu).map_err(|why| self.refused(describe(&why), Some(why))),
+            gpu => (drivers.open)(gpu.clone()).map_err(|why| self.refused(describe(&why), Some(why))),
         }
     }
 
-    fn refused(self, hint: &'static str, why: Option<String>) -> ModelError {
+    fn refused(&self, hint: &'static str, why: Option<String>) -> ModelError {
         ModelError::Device { device: self.to_string(), hint: hint.into(), source: why.map(Into::into) }
     }
 }
@@ -78,7 +86,7 @@ impl Drivers<'_> {
         } else {
             return None;
         };
-        let opened = (self.open)(gpu);
+        let opened = (self.open)(gpu.clone());
         opened.inspect_err(|why| tracing::warn!("{gpu}: {}; running on the CPU ({why})", describe(why))).ok()
     }
 }
@@ -88,7 +96,7 @@ fn open_gpu(gpu: DeviceChoice) -> Result<Device, String> {
     let opened = catch_unwind(|| match gpu {
         DeviceChoice::Cuda(ordinal) => Device::new_cuda(ordinal),
         DeviceChoice::Metal => Device::new_metal(0),
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Auto | DeviceChoice::Cpu | DeviceChoice::SeveralCuda(_) => Ok(Device::Cpu),
     });
     match opened {
         Ok(opened) => opened.map_err(|error| one_line(&error.to_string())),
@@ -129,6 +137,9 @@ impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(',') {
+            return text.split(',').map(one_of_several).collect::<Result<_, _>>().map(Self::SeveralCuda);
+        }
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
@@ -143,12 +154,24 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// The index of a GPU in a list.
+fn one_of_several(text: &str) -> Result<usize, String> {
+    match text.trim().parse()? {
+        DeviceChoice::Cuda(ordinal) => Ok(ordinal),
+        other => Err(format!("`{other}` cannot be one of several devices; a list has NVIDIA GPUs, as `cuda:0,cuda:1`")),
+    }
+}
+
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::SeveralCuda(ordinals) => {
+                let names: Vec<String> = ordinals.iter().map(|ordinal| format!("cuda:{ordinal}")).collect();
+                f.write_str(&names.join(","))
+            }
             Self::Metal => f.write_str("metal"),
         }
     }
@@ -160,11 +183,22 @@ mod tests {
 
     #[test]
     fn devices_are_read_as_they_are_written() {
-        for text in ["auto", "cpu", "cuda:0", "cuda:3", "metal"] {
+        for text in ["auto", "cpu", "cuda:0", "cuda:3", "metal", "cuda:0,cuda:1", "cuda:1,cuda:1,cuda:0"] {
             assert_eq!(text.parse::<DeviceChoice>().map(|device| device.to_string()), Ok(text.to_owned()));
         }
         for text in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
             assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
+        }
+        assert_eq!("cuda, cuda:1".parse(), Ok(DeviceChoice::SeveralCuda(vec![0, 1])));
+        for (text, part) in [
+            ("cuda:0,cpu", "`cpu` cannot be one of several"),
+            ("metal,cuda:0", "`metal` cannot be one of several"),
+            ("auto,auto", "`auto` cannot be one of several"),
+            ("cuda:0,1", "`1` is not a device"),
+            ("cuda:0,", "`` is not a device"),
+        ] {
+            let error = text.parse::<DeviceChoice>().unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 
@@ -213,5 +247,7 @@ mod tests {
         let error = DeviceChoice::Cuda(99).open().unwrap_err().to_string();
         assert!(error.contains("cuda:99"), "{error}");
         assert!(DeviceChoice::Auto.open().is_ok());
+        let error = DeviceChoice::SeveralCuda(vec![0, 1]).open().unwrap_err().to_string();
+        assert!(error.contains("`cuda:0,cuda:1`") && error.contains("name one"), "{error}");
     }
 }

@@ -39,12 +39,13 @@ impl ModelReranker {
     /// model names.
     ///
     /// # Errors
-    /// An adapter that is not loaded, a failure of the tokenizer, or a pair that the model cannot score.
+    /// An adapter that is not loaded, a failure of the tokenizer, a pair that the model cannot score, or no GPU is left that could.
     pub fn encode_with(
         &self,
         group: Group<'_>,
         adapter: Option<&LoadedAdapter>,
     ) -> Result<Vec<EncodedPair>, ModelError> {
+        self.model.check()?;
         let loaded = self.adapter_of(group, adapter)?;
         let (prompt, tokenizer) = self.prompt_for(group.query, loaded.as_deref())?;
         let pairs = tokenizer.pairs(&prompt, &group.query.text, group.candidates)?;

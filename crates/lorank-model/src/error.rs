@@ -418,6 +418,12 @@ pub enum ModelError {
         #[source]
         source: Option<BoxError>,
     },
+    /// Every GPU has failed.
+    #[error("no GPU is left that could run the model ({failures}); restart the process")]
+    NoGpuLeft {
+        /// The GPUs, and why each failed.
+        failures: String,
+    },
     /// The backend failed. All pairs of the forward pass have the same error.
     #[error("the forward pass failed")]
     Compute(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -468,7 +474,9 @@ impl ModelError {
             | Self::Precision { .. }
             | Self::NotLora { .. } => ErrorKind::UnsupportedFormat,
             Self::FileTooLarge { .. } => ErrorKind::TooLarge,
-            Self::Device { .. } | Self::Hub { .. } | Self::Replaced { .. } => ErrorKind::Unavailable,
+            Self::Device { .. } | Self::NoGpuLeft { .. } | Self::Hub { .. } | Self::Replaced { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::NotFiniteScore { .. } | Self::Compute(_) | Self::Read { .. } => ErrorKind::Internal,
             Self::Corrupt { .. } | Self::Config { .. } | Self::Source { .. } => ErrorKind::Malformed,
             _ => ErrorKind::Invalid,

@@ -1,20 +1,19 @@
 //! A base model on its backend.
 //!
-//! Callers use a [`ScoringModel`], which has no type parameters: this module chooses the backend and erases its types.
+//! Callers use a [`ScoringModel`], which has no type parameters: the backend's types are erased.
 
 use std::any::Any;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use candle_core::Device;
 use lorank_core::AdapterId;
-use lorank_cuda::{CudaError, Gpu, Host};
 
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
-use crate::backend::{Backend, Candle, CandleTrain, Cuda, Kernels, Peaks, Storage, Train};
+use crate::backend::{Backend, Peaks, Storage};
 use crate::budget::{self, PassBudget};
 use crate::config::Architecture;
 use crate::files::Files;
@@ -26,14 +25,11 @@ use crate::network::Network;
 use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
-use crate::precision::{ChosenPrecision, Int8Effect, Int8Form};
+use crate::precision::ChosenPrecision;
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
-use crate::{
-    DeviceChoice, ForwardPass, GpuFacts, LoadOptions, Measure, ModelError, Pair, PrecisionChoice, StageClock,
-    TokensLimit, device,
-};
+use crate::{DeviceChoice, ForwardPass, GpuFacts, LoadOptions, Measure, ModelError, Pair, StageClock, TokensLimit};
 
 /// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
@@ -43,8 +39,21 @@ pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
     /// The model's facts.
     fn facts(&self) -> &ModelFacts;
 
-    /// What the GPU is, with its memory now.
-    fn gpu(&self) -> Option<GpuFacts>;
+    /// Whether it can still score.
+    ///
+    /// # Errors
+    /// [`ModelError::NoGpuLeft`]
+    fn check(&self) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    /// The number of tokens of a batch that gives work to all of its devices.
+    fn batch_tokens(&self) -> NonZeroUsize {
+        self.facts().budget.tokens_max
+    }
+
+    /// The NVIDIA GPUs that run it, with their memory now.
+    fn gpus(&self) -> Vec<GpuFacts>;
 
     /// What the processor can do at most, if it was ever measured.
     fn peaks(&self) -> Option<Peaks>;
@@ -114,6 +123,8 @@ pub(crate) struct ModelFacts {
     pub(crate) backend: String,
     /// `cpu`, `cuda` or `metal`.
     pub(crate) device: &'static str,
+    /// The same with the number of an NVIDIA GPU, as `cuda:0`.
+    pub(crate) device_name: String,
     pub(crate) clock: StageClock,
     pub(crate) precision: ChosenPrecision,
     pub(crate) budget: PassBudget,
@@ -138,9 +149,9 @@ pub(crate) struct ModelAdapter {
     pub(crate) n_targets: usize,
     /// The memory of the merged copy of the base model's weights, in bytes, if it is merged.
     pub(crate) merged_bytes: Option<usize>,
-    id: AdapterId,
-    /// `AdapterWeights` of the model's backend.
-    weights: Box<dyn Any + Send + Sync>,
+    pub(crate) id: AdapterId,
+    /// What the model needs to score with it.
+    pub(crate) weights: Box<dyn Any + Send + Sync>,
 }
 
 /// The weights of an adapter, with its network.
@@ -155,104 +166,6 @@ struct AdapterWeights<B: Backend> {
 /// The longest pair of a warm-up, in tokens. The memory of a pass hardly depends on how its tokens are divided into pairs, but the
 /// time of attention does.
 const WARM_UP_LENGTH: NonZeroUsize = NonZeroUsize::new(512).expect("it is not zero");
-
-/// The memory of the host in a GPU's place, in bytes.
-const HOST_BYTES: usize = 4 << 30;
-
-/// Loads a base model on the backend that its options choose. `int8` is what `auto` assumes of int8.
-pub(crate) fn load(
-    base: BaseModel,
-    weights: &mut Weights,
-    options: &LoadOptions,
-    int8: Int8Effect<'_>,
-) -> Result<Box<dyn ScoringModel>, ModelError> {
-    if matches!(options.pass, ForwardPass::Train | ForwardPass::TrainReference) {
-        return load_for_training(base, weights, options);
-    }
-    if options.pass == ForwardPass::GpuOnHost {
-        return Model::load(Cuda::new(Host::new(HOST_BYTES), options.precision)?, base, weights, options);
-    }
-    if let (ForwardPass::Fast, Some(ordinal)) = (options.pass, options.device.of_lorank_cuda()) {
-        let gpu = Gpu::open(ordinal, &options.gpu).map_err(|error| of_gpu(options.device, error.into()))?;
-        let loaded = Cuda::new(gpu, options.precision).and_then(|cuda| Model::load(cuda, base, weights, options));
-        return loaded.map_err(|error| of_gpu(options.device, error));
-    }
-    match options.device.open()? {
-        Device::Cpu => load_on(Device::Cpu, base, weights, options, int8),
-        gpu if options.device == DeviceChoice::Auto => {
-            let loaded = load_on(gpu, base.clone(), weights, options, int8);
-            loaded.or_else(|error| match error {
-                // Invalid files would fail on a CPU too.
-                ModelError::Compute(_) | ModelError::Device { .. } => {
-                    let why = device::describe(&lorank_core::with_causes(&error));
-                    tracing::warn!("the model does not fit on the GPU ({why}); using the CPU");
-                    load_on(Device::Cpu, base, weights, options, int8)
-                }
-                error => Err(error),
-            })
-        }
-        gpu => load_on(gpu, base, weights, options, int8).map_err(|error| of_gpu(options.device, error)),
-    }
-}
-
-/// Loads a base model for training: on a CPU with the kernels, on a GPU and for the reference with candle.
-fn load_for_training(
-    base: BaseModel,
-    weights: &mut Weights,
-    options: &LoadOptions,
-) -> Result<Box<dyn ScoringModel>, ModelError> {
-    let is_reference = options.pass == ForwardPass::TrainReference;
-    match options.device {
-        DeviceChoice::Auto | DeviceChoice::Cpu if is_reference => {
-            // With bf16 it rounds as a GPU does.
-            let candle = Candle::new(Device::Cpu, options.precision, options.precision == PrecisionChoice::Auto)?;
-            Model::load(CandleTrain::new(candle), base, weights, options)
-        }
-        DeviceChoice::Auto | DeviceChoice::Cpu => Model::load(Train::new(options.precision)?, base, weights, options),
-        gpu => {
-            let candle = Candle::new(gpu.open()?, options.precision, false)?;
-            let loaded = Model::load(CandleTrain::new(candle), base, weights, options);
-            loaded.map_err(|error| of_gpu(gpu, error))
-        }
-    }
-}
-
-/// The error of a GPU, with what to do about it.
-fn of_gpu(device: DeviceChoice, error: ModelError) -> ModelError {
-    match error {
-        ModelError::Compute(source) => match source.downcast_ref::<CudaError>() {
-            Some(error) => {
-                ModelError::Device { device: device.to_string(), hint: error.to_string().into(), source: None }
-            }
-            None => ModelError::Device {
-                device: device.to_string(),
-                hint: device::describe(&lorank_core::with_causes(&*source)).into(),
-                source: Some(source.to_string().into()),
-            },
-        },
-        error => error,
-    }
-}
-
-fn load_on(
-    device: Device,
-    base: BaseModel,
-    weights: &mut Weights,
-    options: &LoadOptions,
-    int8: Int8Effect<'_>,
-) -> Result<Box<dyn ScoringModel>, ModelError> {
-    let is_reference = options.pass == ForwardPass::Reference;
-    match device {
-        Device::Cpu if !is_reference => {
-            let form = Int8Form::of(&base.architecture);
-            Model::load(Kernels::new(options.precision, int8, form)?, base, weights, options)
-        }
-        device => {
-            let candle = Candle::new(device, options.precision, is_reference)?.allowing_tf32();
-            Model::load(candle, base, weights, options)
-        }
-    }
-}
 
 impl ModelFacts {
     /// The first token of a pair without an embedding: the tokenizer has more tokens than the model.
@@ -345,10 +258,13 @@ pub(crate) struct Model<B: Backend> {
     /// The parts that adapters may change.
     pub(crate) modules: Modules,
     pub(crate) facts: ModelFacts,
+    /// The number of passes that did not fit into the memory and were run in halves.
+    n_halved: AtomicU64,
 }
 
 impl<B: Backend> Model<B> {
-    fn load(
+    /// Reads a base model onto a backend.
+    pub(crate) fn load(
         backend: B,
         base: BaseModel,
         weights: &mut Weights,
@@ -390,13 +306,18 @@ impl<B: Backend> Model<B> {
             max_position_embeddings: architecture.max_position_embeddings(),
             backend: backend.name(),
             device: backend.device(),
+            device_name: match &options.device {
+                gpu @ DeviceChoice::Cuda(_) => gpu.to_string(),
+                _ => backend.device().to_owned(),
+            },
             clock: backend.clock(),
             precision: backend.precision(),
             budget: PassBudget { tokens_max: wanted, limit: TokensLimit::Default, pair_tokens_max: None },
             name: base.name.clone(),
             head: architecture.head_spec(),
         };
-        let mut model = Self { backend, base, network: Arc::new(network), head, modules, facts };
+        let mut model =
+            Self { backend, base, network: Arc::new(network), head, modules, facts, n_halved: AtomicU64::new(0) };
         model.facts.budget = model.fit_passes(wanted, options).map_err(|error| ModelError::Compute(Arc::new(error)))?;
         Ok(Box::new(model))
     }
@@ -438,6 +359,7 @@ impl<B: Backend> Model<B> {
             temperature: self.base.architecture.temperature(),
             tokens_max: self.facts.budget.tokens_max,
             measure,
+            n_halved: &self.n_halved,
         }
     }
 
@@ -540,8 +462,14 @@ impl<B: Backend> ScoringModel for Model<B> {
         })
     }
 
-    fn gpu(&self) -> Option<GpuFacts> {
-        self.backend.gpu(&self.facts.budget)
+    fn gpus(&self) -> Vec<GpuFacts> {
+        let of_model = |gpu| GpuFacts {
+            device: self.facts.device_name.clone(),
+            weights_bytes: self.facts.n_bytes,
+            n_passes_halved: self.n_halved.load(Ordering::Relaxed),
+            ..gpu
+        };
+        self.backend.gpu(&self.facts.budget).map(of_model).into_iter().collect()
     }
 
     fn peaks(&self) -> Option<Peaks> {
@@ -562,138 +490,5 @@ impl<B: Backend> ScoringModel for Model<B> {
             pair.and_then(|_| scores.next().expect("each valid pair has a score"))
         };
         pairs.into_iter().map(score).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use lorank_core::Precision;
-    use lorank_cuda::{ArenaUse, Ops};
-
-    use super::*;
-    use crate::config::Config;
-
-    fn open(folder: &str) -> Files {
-        Files::folder(lorank_testing::fixture("tiny-bert").join(folder)).unwrap()
-    }
-
-    fn base() -> (BaseModel, Weights) {
-        let files = open("base");
-        let Config { name, architecture, .. } = Config::read(&files).unwrap().0;
-        let weights = architecture.open_weights(&files).unwrap();
-        let (labels, head_row) = (Labels::numbered(1), Some(HeadRow::ONLY));
-        let base = BaseModel { name, architecture, pad_token_id: None, score_tokens: None, labels, head_row, files };
-        (base, weights)
-    }
-
-    fn model(pass: ForwardPass) -> Box<dyn ScoringModel> {
-        let (base, mut weights) = base();
-        let options = LoadOptions { pass, ..LoadOptions::default() };
-        load(base, &mut weights, &options, Int8Effect::Assumed(true)).unwrap()
-    }
-
-    /// A model on a device with this much memory, which is warmed up.
-    fn warmed_up(n_bytes: usize, precision: Precision, tokens_max: usize) -> Result<Box<dyn ScoringModel>, ModelError> {
-        let (base, mut weights) = base();
-        let (precision, tokens_max) = (precision.into(), NonZeroUsize::new(tokens_max));
-        let options = LoadOptions { tokens_max, precision, pass: ForwardPass::GpuOnHost, ..LoadOptions::default() };
-        let cuda = Cuda::new(Host::new(n_bytes), options.precision).unwrap().warming_up();
-        Model::load(cuda, base, &mut weights, &options)
-    }
-
-    fn arena_use(model: &dyn ScoringModel) -> lorank_cuda::ArenaUse {
-        model.as_any().downcast_ref::<Model<Cuda<Host>>>().unwrap().backend.ops().arena_use()
-    }
-
-    fn adapter(model: &dyn ScoringModel, is_merged: bool) -> ModelAdapter {
-        let (id, files) = ("adapter-a".parse().unwrap(), open("adapter-a"));
-        let config = PeftConfig::read(&files).unwrap();
-        let source = AdapterSource { id: &id, files: &files, config: &config, score_tokens: None, score_label: None };
-        let load = if is_merged { model.merge_adapter(&source) } else { model.load_adapter(&source) };
-        load.unwrap()
-    }
-
-    /// Whether a model scores a pair with an adapter. The bare pairs beside it are scored in any case.
-    fn is_scored(model: &dyn ScoringModel, adapter: &ModelAdapter) -> bool {
-        let pair = Pair { ids: vec![1, 7, 8, 9], type_ids: vec![0, 0, 1, 1] };
-        let pairs = [None, Some(adapter), None].map(|adapter| PairToScore { pair: &pair, adapter, group: 0 });
-        let scores = model.score(&pairs, Measure::Total, &mut StageTimes::default());
-        let [first, adapted, last] = <[_; 3]>::try_from(scores).unwrap();
-        assert_eq!(first.unwrap().to_bits(), last.unwrap().to_bits());
-        match adapted {
-            Ok(score) => score.is_finite(),
-            Err(ModelError::OtherModel { adapter }) => {
-                assert_eq!(adapter.as_str(), "adapter-a");
-                false
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    #[test]
-    fn a_pack_that_does_not_fit_into_a_gpu_is_run_in_halves() {
-        let model = model(ForwardPass::GpuOnHost);
-        let pair = |n: u32| Pair { ids: (0..12).map(|at| 1 + (7 * n + at) % 50).collect(), type_ids: vec![0; 12] };
-        let pairs: Vec<Pair> = (0..9).map(pair).collect();
-        let pairs: Vec<_> = pairs.iter().map(|pair| PairToScore { pair, adapter: None, group: 0 }).collect();
-        let score = || model.score(&pairs, Measure::Total, &mut StageTimes::default());
-        let of_all: Vec<f32> = score().into_iter().map(Result::unwrap).collect();
-        let ops = model.as_any().downcast_ref::<Model<Cuda<Host>>>().unwrap().backend.ops();
-        let peak = arena_use(&*model).peak;
-        ops.reserve_arena(peak * 3 / 4).unwrap();
-        let in_halves: Vec<f32> = score().into_iter().map(Result::unwrap).collect();
-        assert_eq!(in_halves, of_all);
-        ops.reserve_arena(peak / 4).unwrap();
-        for outcome in score() {
-            let error = lorank_core::with_causes(&outcome.unwrap_err());
-            assert!(error.contains("does not fit into the GPU memory"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_model_on_a_gpu_is_warmed_up_with_as_many_tokens_as_fit() {
-        const PLENTY: usize = 64 << 20;
-        for precision in [Precision::F32, Precision::Fp8] {
-            let budget = warmed_up(PLENTY, precision, 700).unwrap().facts().budget;
-            assert_eq!((budget.tokens_max.get(), budget.limit), (700, TokensLimit::Requested), "{precision}");
-        }
-        let model = warmed_up(PLENTY, Precision::Bf16, 700).unwrap();
-        let (facts, gpu) = (model.facts(), model.gpu().unwrap());
-        assert_eq!((facts.budget.tokens_max.get(), facts.budget.limit), (700, TokensLimit::Requested));
-        assert_eq!((gpu.tokens_max, gpu.tokens_limit), (700, TokensLimit::Requested));
-        let ArenaUse { size, used, peak } = arena_use(&*model);
-        assert!(used == 0 && peak > size / 3, "a pass used {peak} of {size} bytes");
-        // Beside the weights, there is memory for the activations of 100 tokens.
-        let n_bytes = PLENTY - gpu.memory_free - size + size / 700 * 100 * 4 / 3;
-        let model = warmed_up(n_bytes, Precision::Bf16, 700).unwrap();
-        let (budget, gpu) = (model.facts().budget, model.gpu().unwrap());
-        assert!((90..=110).contains(&budget.tokens_max.get()), "{budget:?}");
-        assert_eq!((gpu.tokens_max, gpu.tokens_limit), (budget.tokens_max.get(), TokensLimit::Memory));
-        assert_eq!(budget.pair_tokens_max, Some(budget.tokens_max));
-        assert!(arena_use(&*model).peak > 0);
-        let error = warmed_up(n_bytes - size / 700 * 100 * 4 / 3, Precision::Bf16, 700).unwrap_err();
-        let error = lorank_core::with_causes(&error);
-        assert!(error.contains("not enough GPU memory for a pass of one token"), "{error}");
-    }
-
-    #[test]
-    fn few_tokens_reserve_memory_for_the_longest_pair() {
-        let model = warmed_up(64 << 20, Precision::Bf16, 10).unwrap();
-        let (budget, positions) = (model.facts().budget, model.facts().max_position_embeddings);
-        assert_eq!((budget.tokens_max.get(), budget.pair_tokens_max.map(NonZeroUsize::get)), (10, Some(positions)));
-    }
-
-    #[test]
-    fn an_adapter_is_used_with_the_model_that_loaded_it_alone() {
-        let passes = [ForwardPass::Fast, ForwardPass::Fast, ForwardPass::Reference, ForwardPass::GpuOnHost];
-        let models = passes.map(model);
-        for (own, loader) in models.iter().enumerate() {
-            for is_merged in [false, true] {
-                let adapter = adapter(&**loader, is_merged);
-                for (n, model) in models.iter().enumerate() {
-                    assert_eq!(is_scored(&**model, &adapter), n == own, "model {n} with an adapter of model {own}");
-                }
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use lorank_core::AdapterId;
-use lorank_cuda::GpuOptions;
+use lorank_cuda::{GpuOptions, HostFault};
 
 use crate::DeviceChoice;
 use crate::int8_ranking::Int8Rankings;
@@ -31,6 +31,9 @@ pub struct LoadOptions {
     pub pass: ForwardPass,
     /// Where a GPU's libraries are, besides the system's folders, and where its compiled kernels are kept.
     pub gpu: GpuOptions,
+    /// With [`ForwardPass::GpuOnHost`], the faults of the hosts in the place of GPUs, for tests.
+    #[doc(hidden)]
+    pub host_faults: Vec<HostFault>,
     /// Measurements of how int8 ranks, by which [`PrecisionChoice::Auto`] decides; those in the model's folder count
     /// too.
     pub int8_rankings: Int8Rankings,

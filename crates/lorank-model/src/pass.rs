@@ -95,7 +95,7 @@ pub(crate) enum Stage {
 pub struct StageTimes {
     /// Turning texts into token ids.
     pub tokenise: Duration,
-    /// Whole forward passes, on a CPU summed over threads. The stages below are parts of it, and zero if they
+    /// Whole forward passes, summed over a CPU's threads, or over GPUs. The stages below are parts of it, and zero if they
     /// [were not measured](Measure::Total).
     pub forward: Duration,
     /// Embedding lookups.

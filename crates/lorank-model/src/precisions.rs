@@ -10,7 +10,8 @@ use lorank_core::{AdapterVersion, Digest, Precision};
 use lorank_kernels::Isa;
 
 use crate::int8_ranking::{Int8Ranking, Int8Rankings, MeasuredModel, ScoresToCompare};
-use crate::model::{self, BaseModel, ScoringModel};
+use crate::load_model;
+use crate::model::{BaseModel, ScoringModel};
 use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect, Int8Form};
 use crate::weights::Weights;
 use crate::{ForwardPass, LoadOptions, ModelError, PrecisionChoice};
@@ -45,7 +46,7 @@ impl Precisions {
         let rankings = options.int8_rankings.clone().with_files(&base.files)?;
         // The digest is known once the weights are read, and the name nearly always gives the same answer.
         let guess = Int8Effect::Assumed(rankings.may_hold(&base.name));
-        let model = model::load(base.clone(), weights, options, guess)?;
+        let model = load_model::load(base.clone(), weights, options, guess)?;
         let form = Int8Form::of(&base.architecture);
         let facts = model.facts();
         let is_fast_on_cpu = facts.device == "cpu" && options.pass == ForwardPass::Fast;
@@ -171,6 +172,6 @@ impl Precisions {
     fn read(&self, weights: &mut Weights, precision: Precision) -> Result<Box<dyn ScoringModel>, ModelError> {
         let device = crate::DeviceChoice::Cpu;
         let options = LoadOptions { precision: precision.into(), device, ..self.options.clone() };
-        model::load(self.base.clone(), weights, &options, Int8Effect::Unmeasured)
+        load_model::load(self.base.clone(), weights, &options, Int8Effect::Unmeasured)
     }
 }

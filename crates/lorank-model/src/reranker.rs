@@ -377,9 +377,14 @@ impl ModelReranker {
         self.model.facts().device
     }
 
-    /// The NVIDIA GPU, with its memory now; `None` if the engine is not `lorank-cuda`.
-    pub fn gpu(&self) -> Option<GpuFacts> {
-        self.model.gpu()
+    /// The NVIDIA GPUs, with their memory now; none if the engine is not `lorank-cuda`.
+    pub fn gpus(&self) -> Vec<GpuFacts> {
+        self.model.gpus()
+    }
+
+    /// The maximum tokens of a batch that runs in one forward pass on each device.
+    pub fn batch_tokens(&self) -> NonZeroUsize {
+        self.model.batch_tokens()
     }
 
     /// The engine: `kernels` with the CPU's vector instructions, `lorank-cuda` or `candle`.
@@ -566,7 +571,7 @@ impl ModelReranker {
 
     /// Rejects pairs that the GPU has not enough memory for.
     fn check_memory_of_pair(&self, length: usize) -> Result<(), ModelError> {
-        let n_bytes = || self.gpu().map_or(0, |gpu| gpu.activation_bytes);
+        let n_bytes = || self.gpus().iter().map(|gpu| gpu.activation_bytes).min().unwrap_or(0);
         let Some(hint) = self.model.facts().budget.why_not(length, n_bytes) else { return Ok(()) };
         Err(ModelError::Device { device: self.options.device.to_string(), hint: hint.into(), source: None })
     }

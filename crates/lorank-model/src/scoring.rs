@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -41,6 +42,8 @@ pub(crate) struct Runner<'a, B> {
     /// The maximum tokens of a pack; a longer pair gets a pack of its own.
     pub(crate) tokens_max: NonZeroUsize,
     pub(crate) measure: Measure,
+    /// Counts the passes that did not fit into the memory.
+    pub(crate) n_halved: &'a AtomicU64,
 }
 
 /// A pass whose operations may not be complete yet.
@@ -121,6 +124,7 @@ impl<B: Backend> Runner<'_, B> {
         let (pairs, pass) = started.pop_front()?;
         Some(match pass.and_then(|pass| self.finish(pairs, pass)) {
             Err(error) if B::is_out_of_memory(&error) && pairs.len() > 1 => {
+                self.n_halved.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("{error}; running the {} pairs in two passes", pairs.len());
                 self.run_halves(pairs)
             }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Precision, Query, Reranker, Score, score_groups};
-use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};
+use lorank_model::{DeviceChoice, Files, ForwardPass, HostFault, LoadOptions, ModelReranker};
 use lorank_testing::{Dtype, Reference, TensorData, changed_copy, edit_tensors, fixture, reference};
 
 const FAMILIES: [&str; 17] = [
@@ -182,12 +182,19 @@ fn more_adapters_than_columns_share_a_batch() {
 #[test]
 fn a_gpu_is_described() {
     let reference = reference_of("tiny-bert");
-    let (reranker, _) = load("tiny-bert", options(ForwardPass::GpuOnHost, Precision::Bf16, reference.max_length));
-    let gpu = reranker.gpu().unwrap();
+    let (reranker, versions) =
+        load("tiny-bert", options(ForwardPass::GpuOnHost, Precision::Bf16, reference.max_length));
+    let [gpu] = <[_; 1]>::try_from(reranker.gpus()).unwrap();
     assert_eq!((reranker.engine().as_str(), gpu.name.as_str()), ("lorank-cuda", "host"));
-    assert!(gpu.activation_bytes > 0 && gpu.activation_bytes + gpu.memory_free < gpu.memory_total, "{gpu:?}");
+    let (total, free) = (gpu.memory_total.unwrap(), gpu.memory_free.unwrap());
+    assert!(gpu.activation_bytes > 0 && gpu.weights_bytes > 0, "{gpu:?}");
+    assert!(gpu.activation_bytes + gpu.weights_bytes + free <= total, "{gpu:?}");
+    assert_eq!((gpu.device.as_str(), gpu.tokens_max, gpu.adapter_slots, gpu.n_passes_halved), ("cpu", 16_384, 8, 0));
+    scores(&reranker, &versions, &reference);
+    let used = reranker.gpus().remove(0);
+    assert_eq!(used.adapter_slots_used, 2, "adapters of rank 16 or less");
     let (reranker, _) = load("tiny-bert", options(ForwardPass::Reference, Precision::F32, reference.max_length));
-    assert_eq!(reranker.gpu(), None);
+    assert_eq!(reranker.gpus(), []);
 }
 
 /// A pass over few tokens takes no more than a part of a batch.
@@ -203,4 +210,113 @@ fn batches_are_divided_into_passes() {
     assert_eq!((whole.0, small.0), (8_192, 50));
     let off = whole.1.iter().zip(&small.1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(off < 1e-5, "{off}");
+}
+
+/// Options of a model on several GPUs, with their faults.
+fn on_gpus(ordinals: &[usize], precision: Precision, max_length: usize) -> (LoadOptions, Vec<HostFault>) {
+    let host_faults: Vec<HostFault> = ordinals.iter().map(|_| HostFault::default()).collect();
+    let device = DeviceChoice::SeveralCuda(ordinals.to_vec());
+    let options = options(ForwardPass::GpuOnHost, precision, max_length);
+    (LoadOptions { device, host_faults: host_faults.clone(), ..options }, host_faults)
+}
+
+/// The device of each GPU, and whether it was taken out.
+fn states(reranker: &ModelReranker) -> Vec<(String, bool)> {
+    reranker.gpus().into_iter().map(|gpu| (gpu.device, gpu.failure.is_some())).collect()
+}
+
+fn named<const N: usize>(states: [(&str, bool); N]) -> Vec<(String, bool)> {
+    states.map(|(device, is_out)| (device.to_owned(), is_out)).to_vec()
+}
+
+#[test]
+fn several_gpus_score_as_one() {
+    for family in ["tiny-bert", "tiny-llama", "tiny-modernbert/cls"] {
+        let reference = reference_of(family);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let one = options(ForwardPass::GpuOnHost, precision, reference.max_length);
+            let expected = {
+                let (reranker, versions) = load(family, one);
+                scores(&reranker, &versions, &reference)
+            };
+            for ordinals in [&[0, 1][..], &[0, 0, 2]] {
+                let (options, _) = on_gpus(ordinals, precision, reference.max_length);
+                let (reranker, versions) = load(family, options);
+                assert_eq!(
+                    scores(&reranker, &versions, &reference),
+                    expected,
+                    "{family} in {precision} on {ordinals:?}"
+                );
+                assert_eq!(reranker.batch_tokens().get(), ordinals.len() * reranker.tokens_max().get());
+                let names: Vec<String> = reranker.gpus().into_iter().map(|gpu| gpu.device).collect();
+                let expected =
+                    if ordinals.len() == 2 { &["cuda:0", "cuda:1"][..] } else { &["cuda:0", "cuda:0#2", "cuda:2"] };
+                assert_eq!(names, expected);
+            }
+        }
+    }
+}
+
+/// A batch is complete whichever operation fails, and so are later ones.
+#[test]
+fn a_gpu_that_fails_is_taken_out_and_the_others_go_on() {
+    let reference = reference_of("tiny-llama");
+    let expected = {
+        let options = options(ForwardPass::GpuOnHost, Precision::Bf16, reference.max_length);
+        let (reranker, versions) = load("tiny-llama", options);
+        scores(&reranker, &versions, &reference)
+    };
+    for (failing, n_operations) in [(0, 0), (0, 1), (1, 7), (1, 40), (1, 200)] {
+        let (options, faults) = on_gpus(&[0, 1], Precision::Bf16, reference.max_length);
+        // Small passes: the scores of those before the failure are kept.
+        let options = LoadOptions { tokens_max: NonZeroUsize::new(300), ..options };
+        let (reranker, mut versions) = load("tiny-llama", options);
+        faults[failing].after(n_operations);
+        let what = format!("GPU {failing} after {n_operations} operations");
+        assert_eq!(scores(&reranker, &versions, &reference), expected, "{what}");
+        assert_eq!(states(&reranker), named([("cuda:0", failing == 0), ("cuda:1", failing == 1)]), "{what}");
+        let gpu = &reranker.gpus()[failing];
+        assert_eq!((gpu.memory_total, gpu.memory_free), (None, None));
+        assert!(gpu.failure.as_ref().unwrap().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{gpu:?}");
+        // An adapter that is loaded now is on the other GPU alone.
+        let id: AdapterId = "later".parse().unwrap();
+        reranker.add_adapter(id.clone(), &Files::folder(fixture("tiny-llama/adapter-a")).unwrap()).unwrap();
+        versions[1] = reranker.resolve(Some(&id)).unwrap();
+        assert_eq!(scores(&reranker, &versions, &reference), expected, "{what}");
+        faults[1 - failing].after(3);
+        let candidates = [Candidate::new("x", "text", Score::new(0.0).unwrap())];
+        let (query, model) = (Query::new("query"), &versions[0]);
+        let group = Group { query: &query, model, candidates: &candidates };
+        let pairs = reranker.encode(group, None).unwrap();
+        let error = reranker.score(&[&pairs[0]]).remove(0).unwrap_err();
+        let message = lorank_core::with_causes(&*error);
+        assert!(message.contains("no GPU is left") && message.contains("`cuda:0`: ") && message.contains("`cuda:1`: "));
+        assert_eq!(states(&reranker), named([("cuda:0", true), ("cuda:1", true)]));
+        let message = reranker.encode(group, None).unwrap_err().to_string();
+        assert!(message.contains("no GPU is left"), "{message}");
+        let error =
+            reranker.add_adapter("none".parse().unwrap(), &Files::folder(fixture("tiny-llama/adapter-a")).unwrap());
+        assert!(error.unwrap_err().to_string().contains("no GPU is left"));
+    }
+}
+
+#[test]
+fn a_gpu_that_fails_while_an_adapter_is_loaded_is_taken_out() {
+    let (options, faults) = on_gpus(&[0, 1], Precision::F32, 64);
+    let (reranker, _) = load("tiny-bert", options);
+    faults[0].after(0);
+    reranker.add_adapter("later".parse().unwrap(), &Files::folder(fixture("tiny-bert/adapter-a")).unwrap()).unwrap();
+    assert_eq!(states(&reranker), named([("cuda:0", true), ("cuda:1", false)]));
+}
+
+/// The fast pass of `lorank-cuda` alone runs on several GPUs.
+#[test]
+fn other_passes_refuse_several_gpus() {
+    let base = Files::folder(fixture("tiny-bert/base")).unwrap();
+    for pass in [ForwardPass::Reference, ForwardPass::Train, ForwardPass::TrainReference] {
+        let device = DeviceChoice::SeveralCuda(vec![0, 1]);
+        let error = ModelReranker::load(&base, LoadOptions { device, pass, ..LoadOptions::default() }).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("`cuda:0,cuda:1`") && message.contains("run on one device; name one"), "{message}");
+    }
 }

@@ -67,7 +67,7 @@ impl Models {
         let config = PipelineConfig {
             default_adapter,
             cache: CacheConfig { entries_max: usize::MAX, bytes_max: cache_bytes },
-            tokens_max: config.tokens_max.max(bases.first().tokens_max()),
+            tokens_max: config.tokens_max.max(bases.first().batch_tokens()),
             ..config
         };
         let pipeline = Pipeline::without_first_stage(Arc::new(bases), config);

@@ -108,7 +108,7 @@ settings! {
         /// base models, an adapter gets the one that it was trained on, or the one that `@BASE` names
         #[serde(with = "text::list")]
         adapters: Vec<AdapterSpec> = Vec::new(), flag "adapter" "[ID[@BASE]=]ADAPTER";
-        /// Device: auto, cpu, cuda:N or metal
+        /// Device: auto, cpu, cuda:N or metal; or several GPUs, as `cuda:0,cuda:1`, which divide each batch among them
         #[serde(with = "text")]
         device: DeviceChoice = DeviceChoice::default(), flag "device" "DEVICE";
         /// Numeric precision: auto, f32, bf16, int8 or fp8. `auto` selects the fastest precision that preserves the ranking: on a

@@ -152,7 +152,7 @@ impl ModelSection {
         let is_base = |name: &AdapterId| base.goes_by(name.as_str());
         let of_base = |lengths: &PerModel<usize>| lengths.own(is_base).copied().or(lengths.all);
         LoadOptions {
-            device: self.device,
+            device: self.device.clone(),
             precision: self.precision.own(is_base).copied().or(self.precision.all).unwrap_or_default(),
             adapter_precisions: self.precision.named.iter().cloned().collect(),
             max_length: self.max_length.as_ref().and_then(of_base),

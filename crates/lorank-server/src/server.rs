@@ -88,7 +88,7 @@ impl LoadedServer {
         let fallback = pipeline_config.aliases.remove(&RegistryReranker::default_name()).or(first);
         // The default batch size depends on the device: a GPU takes larger batches.
         let is_said = config.queue.tokens_max.is_some();
-        let of_device = models.bases.first().tokens_max().max(pipeline_config.tokens_max);
+        let of_device = models.bases.first().batch_tokens().max(pipeline_config.tokens_max);
         pipeline_config.tokens_max = if is_said { pipeline_config.tokens_max } else { of_device };
         pipeline_config.shared_scores = config.cache.shared()?;
         pipeline_config.rank_by_names = Some(Arc::new(AliasRankBys(registry.clone())));

@@ -106,9 +106,9 @@ fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
     let (n_weights, digest) = (count(base.n_parameters), base.digest.short());
     let mut lines = vec![
         ("device", reranker.device().to_owned()),
-        ("engine", format!("{}, up to {} tokens per batch", reranker.engine(), reranker.tokens_max())),
+        ("engine", format!("{}, up to {} tokens per batch", reranker.engine(), reranker.batch_tokens())),
     ];
-    lines.extend(reranker.gpu().iter().flat_map(describe_gpu));
+    lines.extend(reranker.gpus().iter().flat_map(describe_gpu));
     lines.extend(reranker.left_out_instructions().into_iter().map(|(set, why)| ("left out", format!("{set}: {why}"))));
     lines.extend([
         ("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision())),
@@ -146,15 +146,27 @@ fn describe_gpu(gpu: &GpuFacts) -> Vec<(&'static str, String)> {
     let libraries = known(&[("driver for CUDA", &gpu.driver), ("cublasLt", &gpu.cublaslt), ("NVRTC", &gpu.nvrtc)]);
     let origin = if gpu.has_compiled { "compiled" } else { "read from the cache" };
     let kernels = format!("kernels {origin} in {} ms", gpu.kernels_millis);
-    let memory = format!(
-        "{} of {} free, {} reserved for activations",
-        bytes(gpu.memory_free),
-        bytes(gpu.memory_total),
-        bytes(gpu.activation_bytes)
-    );
+    let free = match (gpu.memory_free, gpu.memory_total) {
+        (Some(free), Some(total)) => format!("{} of {} free", bytes(free), bytes(total)),
+        _ => "unknown memory".to_owned(),
+    };
+    let memory =
+        format!("{free}, {} of weights, {} for activations", bytes(gpu.weights_bytes), bytes(gpu.activation_bytes));
     let tokens = format!("passes of up to {} tokens: {}", gpu.tokens_max, gpu.tokens_limit.describe());
-    let joined = |parts: [&str; 2]| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
-    vec![("gpu", joined([&gpu.name, &capability])), ("", joined([&libraries, &kernels])), ("", memory), ("", tokens)]
+    let slots = format!("{} of {} adapter slots in use", gpu.adapter_slots_used, gpu.adapter_slots);
+    let joined = |parts: &[&str]| {
+        let known = parts.iter().copied().filter(|part| !part.is_empty());
+        known.collect::<Vec<_>>().join(", ")
+    };
+    let mut lines = vec![
+        ("gpu", joined(&[&gpu.device, &gpu.name, &capability])),
+        ("", joined(&[&libraries, &kernels])),
+        ("", memory),
+        ("", tokens),
+        ("", slots),
+    ];
+    lines.extend(gpu.failure.as_ref().map(|why| ("", format!("failed: {why}"))));
+    lines
 }
 
 fn describe_score(base: &BaseSummary) -> String {
@@ -273,7 +285,7 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
         "other_modules": base.other_modules,
         "device": reranker.device(),
         "engine": reranker.engine(),
-        "gpu": reranker.gpu().as_ref().map(gpu_json),
+        "gpus": reranker.gpus().iter().map(gpu_json).collect::<Vec<_>>(),
         "left_out_instructions": left_out.collect::<Vec<_>>(),
         "precision": reranker.precision().name(),
         "precision_reason": reranker.precision_reason(),
@@ -293,6 +305,8 @@ fn measurement(reranker: &ModelReranker, adapter: Option<&AdapterId>) -> Value {
 
 fn gpu_json(gpu: &GpuFacts) -> Value {
     json!({
+        "device": gpu.device,
+        "failure": gpu.failure,
         "name": gpu.name,
         "compute_capability": gpu.compute_capability,
         "driver_cuda": gpu.driver,
@@ -302,9 +316,13 @@ fn gpu_json(gpu: &GpuFacts) -> Value {
         "kernels_compiled": gpu.has_compiled,
         "memory_bytes": gpu.memory_total,
         "memory_free_bytes": gpu.memory_free,
+        "weights_bytes": gpu.weights_bytes,
         "activation_bytes": gpu.activation_bytes,
         "tokens_max": gpu.tokens_max,
         "tokens_limit": gpu.tokens_limit.describe(),
+        "adapter_slots": gpu.adapter_slots,
+        "adapter_slots_used": gpu.adapter_slots_used,
+        "n_passes_halved": gpu.n_passes_halved,
     })
 }
 

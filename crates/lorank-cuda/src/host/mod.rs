@@ -1,10 +1,12 @@
 //! A device on the CPU, which shows without a GPU what a forward pass computes.
 
+mod fault;
 mod math;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use self::fault::HostFault;
 use self::math::{activated, dot};
 use crate::memory::{DeviceId, Pools, Region};
 use crate::ops::{scale_of, sealed};
@@ -22,12 +24,18 @@ pub struct Host {
     /// In bytes.
     n_used: Arc<AtomicUsize>,
     has_e4m3: bool,
+    fault: HostFault,
 }
 
 impl Host {
     /// A device with this many bytes of memory.
     pub fn new(total: usize) -> Self {
-        Self { device: DeviceId::new(), pools: Pools::default(), total, n_used: Arc::default(), has_e4m3: true }
+        Self::with_fault(total, HostFault::default())
+    }
+
+    /// The same, which fails when the fault says so.
+    pub fn with_fault(total: usize, fault: HostFault) -> Self {
+        Self { device: DeviceId::new(), pools: Pools::default(), total, n_used: Arc::default(), has_e4m3: true, fault }
     }
 
     /// The device in place of a GPU without products in [`Format::E4m3`](crate::Format::E4m3).
@@ -47,6 +55,7 @@ impl sealed::Memory for Host {
     }
 
     fn allocate(&self, n_bytes: usize, purpose: &'static str) -> Result<Region, CudaError> {
+        self.fault.check()?;
         let free = self.total.saturating_sub(self.n_used.load(Ordering::Relaxed));
         if n_bytes > free {
             return Err(CudaError::OutOfMemory { purpose, needed: n_bytes, free });
@@ -57,6 +66,7 @@ impl sealed::Memory for Host {
     fn write_bytes(&self, to: &Rows, bytes: &[u8]) -> Result<(), CudaError> {
         assert!(to.device() == self.device, "the memory belongs to another device");
         assert_eq!(bytes.len(), to.n_bytes(), "bytes for each number");
+        self.fault.check()?;
         if to.is_empty() {
             return Ok(());
         }
@@ -69,6 +79,7 @@ impl sealed::Memory for Host {
 
     fn read_bytes(&self, from: &Rows) -> Result<Vec<u8>, CudaError> {
         assert!(from.device() == self.device, "the memory belongs to another device");
+        self.fault.check()?;
         let mut bytes = Vec::with_capacity(from.n_bytes());
         if !from.is_empty() {
             let region = from.region().host();
@@ -93,12 +104,14 @@ impl Ops for Host {
     }
 
     fn memory(&self) -> Result<DeviceMemory, CudaError> {
+        self.fault.check()?;
         let free = self.total.saturating_sub(self.n_used.load(Ordering::Relaxed));
         Ok(DeviceMemory { free, total: self.total })
     }
 
     fn run(&self, op: Op<'_>) -> Result<(), CudaError> {
         op.check(self.device);
+        self.fault.count()?;
         match op {
             Op::Embed { tables, out } => self.embed(tables, out),
             Op::Gather { x, rows, out } => {
@@ -175,10 +188,11 @@ impl Ops for Host {
     }
 
     fn synchronize(&self) -> Result<(), CudaError> {
-        Ok(())
+        self.fault.check()
     }
 
     fn mark(&self) -> Result<Mark, CudaError> {
+        self.fault.check()?;
         Ok(Mark::now())
     }
 }

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::LiveConfig;
 use crate::admission::Admission;
 use crate::connections::CloseReason;
-use crate::service::Service;
+use crate::service::{ServedGpu, Service};
 
 /// See the [module](self).
 pub(super) struct ServiceCollector {
@@ -133,8 +133,40 @@ impl ServiceCollector {
             let Some(pace) = self.service.engine.tokens_per_second_of(&base.digest) else { return Ok(()) };
             let labels = [("base_model", base.name.as_str())];
             paces.encode_family(&labels)?.encode_gauge(&pace)
-        })
+        })?;
+        gpus(&self.service.adapters.as_ref().map_or_else(Vec::new, |adapters| adapters.gpus()), to)
     }
+}
+
+/// The metrics of NVIDIA GPUs: name, help and value; a value may be unknown.
+type OfGpu = (&'static str, &'static str, fn(&ServedGpu) -> Option<f64>);
+
+const OF_GPU: [OfGpu; 8] = [
+    ("device_up", "Whether the GPU runs the model: 1, or 0 if it failed and was taken out", |gpu| {
+        Some(if gpu.failure.is_none() { 1.0 } else { 0.0 })
+    }),
+    ("device_memory_bytes", "Memory of the GPU", |gpu| gpu.memory_bytes.map(|n| n as f64)),
+    ("device_memory_free_bytes", "Free memory of the GPU", |gpu| gpu.memory_free_bytes.map(|n| n as f64)),
+    ("device_weights_bytes", "Memory of the weights on the GPU", |gpu| Some(gpu.weights_bytes as f64)),
+    ("device_activation_bytes", "Memory of the GPU reserved for activations", |gpu| Some(gpu.activation_bytes as f64)),
+    ("device_budget_tokens", "Maximum tokens of a forward pass on the GPU", |gpu| Some(gpu.budget_tokens as f64)),
+    ("device_adapter_slots", "Slots for adapters beside the weights", |gpu| Some(gpu.adapter_slots as f64)),
+    ("device_adapter_slots_used", "Slots that adapters have", |gpu| Some(gpu.adapter_slots_used as f64)),
+];
+
+fn gpus(gpus: &[ServedGpu], to: &mut Encoder<'_>) -> fmt::Result {
+    let labels = |gpu: &ServedGpu| [("base_model", gpu.base_model.clone()), ("device", gpu.device.clone())];
+    for (name, help, value) in OF_GPU {
+        let mut family = to.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (gpu, value) in gpus.iter().filter_map(|gpu| Some((gpu, value(gpu)?))) {
+            family.encode_family(&labels(gpu))?.encode_gauge(&value)?;
+        }
+    }
+    let help = "Forward passes that did not fit into the memory of the GPU and were run in halves";
+    let mut halved = to.0.encode_descriptor("device_passes_halved", help, None, MetricType::Counter)?;
+    gpus.iter().try_for_each(|gpu| {
+        halved.encode_family(&labels(gpu))?.encode_counter::<NoLabelSet, _, u64>(&gpu.n_passes_halved, None)
+    })
 }
 
 fn shared_cache(shared: &SharedStats, to: &mut Encoder<'_>) -> fmt::Result {

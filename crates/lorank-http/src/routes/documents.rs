@@ -191,6 +191,8 @@ pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, S
         let default = service.indexes.get(&IndexName::default());
         let documents = default.and_then(|index| index.documents.as_ref()).map(|host| host.stats()).transpose()?;
         let adapters = service.adapters.as_ref();
+        let gpus = adapters.map_or_else(Vec::new, |host| host.gpus());
+        let base_models = adapters.map_or_else(Vec::new, |host| host.base_models());
         Ok(JsonBody(StatsJson {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: app.started.elapsed().as_secs_f64(),
@@ -199,7 +201,7 @@ pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, S
             queue: service.engine.queue_stats().into(),
             adapters: adapters
                 .map(|host| AdapterStatsJson::new(host.registry().state().adapters().count(), &host.residency())),
-            base_models: service.adapters.iter().flat_map(|host| host.base_models()).map(BaseModelJson::from).collect(),
+            base_models: base_models.into_iter().map(|base| BaseModelJson::new(base, &gpus)).collect(),
         }))
     })
     .await

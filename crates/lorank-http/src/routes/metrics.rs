@@ -9,6 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
+use crate::ServerError;
+use crate::lanes::Lane;
 use crate::metrics::UNKNOWN_ROUTE;
 use crate::wire::Health;
 
@@ -20,9 +22,11 @@ use crate::wire::Health;
     responses((status = 200, description = "The metrics in the OpenMetrics text format.", body = String,
         content_type = "application/openmetrics-text")),
 )]
-pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], app.metrics.encode())
+    // A GPU's driver is asked for its memory, which may block.
+    let metrics = app.in_lane(Lane::Reads, |app| Ok(app.metrics.encode())).await?;
+    Ok(([(header::CONTENT_TYPE, content_type)], metrics))
 }
 
 /// Check liveness

@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use lorank_core::Deadline;
 
 use super::{App, Shared};
-use crate::ServerError;
 use crate::lanes::Lane;
-use crate::wire::{Checks, ErrorAnswer, Ready};
+use crate::wire::{Checks, ErrorAnswer, FailedDevice, Ready};
+use crate::{ServedGpu, ServerError};
 
 /// Check readiness
 #[utoipa::path(
@@ -31,6 +31,7 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Result<Response, Serv
     let server = server_check(shared.config.is_stopping());
     App::from_ref(&shared)
         .in_lane(Lane::Readiness, move |app| {
+            let failed_devices = app.failed_devices();
             let checks = Checks {
                 server: server.to_owned(),
                 index: app.index_check(),
@@ -43,7 +44,7 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Result<Response, Serv
                 true => (StatusCode::OK, "ready"),
                 false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
             };
-            Ok((status, JsonBody(Ready { status: word, checks })).into_response())
+            Ok((status, JsonBody(Ready { status: word, checks, failed_devices })).into_response())
         })
         .await
 }
@@ -75,6 +76,14 @@ impl App {
     fn model_check(&self) -> String {
         let Some(deadline) = Deadline::after(MODEL_TIMEOUT) else { return OK.to_owned() };
         self.outcome_of(self.service.engine.probe_model(deadline).map_err(ServerError::from))
+    }
+
+    /// The GPUs that were taken out.
+    fn failed_devices(&self) -> Vec<FailedDevice> {
+        let failed = |ServedGpu { base_model, device, failure, .. }: ServedGpu| {
+            failure.map(|error| FailedDevice { base_model, device, error })
+        };
+        self.service.adapters.iter().flat_map(|host| host.gpus()).filter_map(failed).collect()
     }
 
     /// Checks that neither the number of running searches nor the queue is at its limit.

@@ -5,7 +5,7 @@ use lorank_pipeline::{CacheStats, QueueStats, SharedStats};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{DocumentStats, FieldStats, ServedBase};
+use crate::{DocumentStats, FieldStats, ServedBase, ServedGpu};
 
 /// Statistics of the service. Counts are since its start.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -37,10 +37,56 @@ pub(crate) struct BaseModelJson {
     pub digest: String,
     /// The numeric precision: `f32`, `bf16`, `int8` or `fp8`.
     pub precision: &'static str,
+    /// The reason for the precision.
+    pub precision_reason: String,
     /// The number of parameters.
     pub n_parameters: usize,
     /// The memory of its weights, in bytes.
     pub bytes: u64,
+    /// The NVIDIA GPUs that run it; empty if it runs on the CPU or with candle.
+    pub gpus: Vec<GpuJson>,
+}
+
+/// An NVIDIA GPU that runs a base model, and its memory now.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Gpu)]
+pub(crate) struct GpuJson {
+    /// The device, as `cuda:0`; `cuda:0#2` for the second of several copies of the model on one GPU.
+    pub device: String,
+    /// Why the GPU was taken out and does not run the model any more; null if it runs it.
+    pub failure: Option<String>,
+    /// The GPU's name.
+    pub name: String,
+    /// As `9.0`; null if unknown.
+    pub compute_capability: Option<String>,
+    /// The newest version of CUDA that the driver supports; null if unknown.
+    pub driver_cuda: Option<String>,
+    /// The version of cublasLt; null if unknown.
+    pub cublaslt: Option<String>,
+    /// The version of NVRTC; null if unknown.
+    pub nvrtc: Option<String>,
+    /// How long it took to load the kernels, in seconds.
+    pub kernels_seconds: f64,
+    /// Whether the kernels were compiled, and not read from the cache.
+    pub kernels_compiled: bool,
+    /// All of the GPU's memory, in bytes; null if the driver does not answer.
+    pub memory_bytes: Option<u64>,
+    /// The free part of it, in bytes; null if the driver does not answer.
+    pub memory_free_bytes: Option<u64>,
+    /// The memory of the base model's weights, in bytes.
+    pub weights_bytes: u64,
+    /// The memory that is reserved for the activations of forward passes, in bytes.
+    pub activation_bytes: u64,
+    /// The maximum number of tokens of a forward pass.
+    pub budget_tokens: usize,
+    /// Why it is not more: `as requested`, `the default`, `as many as fit into the GPU's memory`.
+    pub budget_limit: &'static str,
+    /// The number of slots for adapters beside the weights; an adapter takes one for each 16 of its rank.
+    pub adapter_slots: usize,
+    /// The number of slots that adapters have.
+    pub adapter_slots_used: usize,
+    /// The number of forward passes that did not fit into the memory and were run in halves.
+    pub n_passes_halved: u64,
 }
 
 /// All indexes.
@@ -155,14 +201,43 @@ pub(crate) struct AdapterStatsJson {
     pub bytes_in_memory: u64,
 }
 
-impl From<ServedBase> for BaseModelJson {
-    fn from(base: ServedBase) -> Self {
+impl BaseModelJson {
+    /// A base model with its own of all GPUs.
+    pub(crate) fn new(base: ServedBase, gpus: &[ServedGpu]) -> Self {
+        let own = gpus.iter().filter(|gpu| gpu.base_model == base.name);
         Self {
+            gpus: own.cloned().map(Into::into).collect(),
             name: base.name,
             digest: base.digest.to_string(),
             precision: base.precision.name(),
+            precision_reason: base.precision_reason,
             n_parameters: base.n_parameters,
             bytes: base.bytes,
+        }
+    }
+}
+
+impl From<ServedGpu> for GpuJson {
+    fn from(gpu: ServedGpu) -> Self {
+        Self {
+            device: gpu.device,
+            failure: gpu.failure,
+            name: gpu.name,
+            compute_capability: gpu.compute_capability,
+            driver_cuda: gpu.driver,
+            cublaslt: gpu.cublaslt,
+            nvrtc: gpu.nvrtc,
+            kernels_seconds: gpu.kernels.as_secs_f64(),
+            kernels_compiled: gpu.has_compiled,
+            memory_bytes: gpu.memory_bytes,
+            memory_free_bytes: gpu.memory_free_bytes,
+            weights_bytes: gpu.weights_bytes,
+            activation_bytes: gpu.activation_bytes,
+            budget_tokens: gpu.budget_tokens,
+            budget_limit: gpu.budget_limit,
+            adapter_slots: gpu.adapter_slots,
+            adapter_slots_used: gpu.adapter_slots_used,
+            n_passes_halved: gpu.n_passes_halved,
         }
     }
 }
@@ -234,6 +309,22 @@ pub(crate) struct Ready {
     pub status: &'static str,
     /// The result of each check.
     pub checks: Checks,
+    /// The GPUs that failed and were taken out. The server is ready while a GPU is left that runs the default model. Omitted if
+    /// there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_devices: Vec<FailedDevice>,
+}
+
+/// A GPU that failed and was taken out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FailedDevice {
+    /// The base model.
+    pub base_model: String,
+    /// The device, as `cuda:1`.
+    #[schema(example = "cuda:1")]
+    pub device: String,
+    /// The error of the GPU.
+    pub error: String,
 }
 
 /// The result of each check: `ok`, or an error message.

@@ -6,7 +6,7 @@
 //!
 //! [`Train`] and [`CandleTrain`] are the same engines [with gradients](WithGradients), for training adapters.
 //!
-//! To add a backend, implement the trait in a new file here and select it in [`load`](crate::model::load).
+//! To add a backend, implement the trait in a new file here and select it in [`load`](crate::load_model::load).
 
 mod candle;
 mod cuda;
@@ -72,7 +72,8 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// The precision of the base model's linear layers, and the reason for it.
     fn precision(&self) -> ChosenPrecision;
 
-    /// What the GPU is, with its memory now; `None` if that is unknown.
+    /// What the GPU is, with its memory now; `None` if that is unknown. What the backend does not know is left at its default: the
+    /// device's number, the model's weights and its halved passes.
     fn gpu(&self, _budget: &PassBudget) -> Option<GpuFacts> {
         None
     }

@@ -14,7 +14,7 @@ mod slots;
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lorank_core::Precision;
@@ -24,7 +24,7 @@ use lorank_kernels::{Activation, Span};
 pub(crate) use self::activations::Activations;
 use self::attention::{AttentionPlan, Rotary};
 use self::linear::{AdapterLayout, Input, Matrix, MatrixKind, Numbers, is_changed};
-use self::slots::{SPARE_COLUMNS, Slots};
+use self::slots::{N_SLOTS, SPARE_COLUMNS, Slots};
 use super::{AdjustRow, Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{Epilogue, Linear, Modules, RowAdapters};
@@ -177,7 +177,7 @@ impl<O: Ops> Backend for Cuda<O> {
     fn gpu(&self, budget: &PassBudget) -> Option<GpuFacts> {
         let DeviceInfo { name, compute_capability, driver, cublaslt, nvrtc, has_compiled, kernels_millis, .. } =
             self.ops.info();
-        let memory = self.ops.memory().ok()?;
+        let memory = self.ops.memory().ok();
         Some(GpuFacts {
             name,
             compute_capability,
@@ -186,11 +186,14 @@ impl<O: Ops> Backend for Cuda<O> {
             nvrtc,
             kernels_millis,
             has_compiled,
-            memory_total: memory.total,
-            memory_free: memory.free,
+            memory_total: memory.map(|memory| memory.total),
+            memory_free: memory.map(|memory| memory.free),
             activation_bytes: self.ops.arena_use().size,
             tokens_max: budget.tokens_max.get(),
             tokens_limit: budget.limit,
+            adapter_slots: N_SLOTS,
+            adapter_slots_used: self.slots.lock().unwrap_or_else(PoisonError::into_inner).n_used(),
+            ..GpuFacts::default()
         })
     }
 

@@ -8,6 +8,9 @@ pub(super) const SPARE_COLUMNS: usize = 128;
 /// Updates begin at multiples of this, because tensor cores multiply as many numbers at once.
 const COLUMNS_STEP: usize = 16;
 
+/// The number of slots of an adapter of rank 16 or less.
+pub(super) const N_SLOTS: usize = SPARE_COLUMNS / COLUMNS_STEP;
+
 /// Which adapter has which columns, the same ones in every matrix. An adapter keeps them until another one needs them.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
@@ -36,6 +39,11 @@ impl Slots {
             }
         }
         adapters.iter().map(|(adapter, rank)| self.of_adapter(*adapter, rank.next_multiple_of(COLUMNS_STEP))).collect()
+    }
+
+    /// How many of the [slots](N_SLOTS) adapters have.
+    pub(super) fn n_used(&self) -> usize {
+        self.slots.iter().map(|slot| slot.columns.len() / COLUMNS_STEP).sum()
     }
 
     fn of_adapter(&mut self, adapter: u64, n_columns: usize) -> Option<Range<usize>> {
@@ -86,5 +94,8 @@ mod tests {
         check(&[(5, 128), (6, 16)], &[Some(0..128), None]);
         check(&[(7, 129)], &[None]);
         check(&[(6, 16)], &[Some(0..16)]);
+        assert_eq!(slots.n_used(), 1);
+        slots.of_pass(&[(6, 16), (8, 33)]);
+        assert_eq!(slots.n_used(), 4);
     }
 }
