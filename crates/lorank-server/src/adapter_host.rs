@@ -218,7 +218,7 @@ mod tests {
             (&gpu["name"], &gpu["device"], &gpu["compute_capability"]),
             (&"host".into(), &"cpu".into(), &Value::Null)
         );
-        assert_eq!((&gpu["budget_tokens"], &gpu["adapter_slots"]), (&16_384.into(), &8.into()));
+        assert_eq!((&gpu["budget_tokens"], &gpu["adapter_slots"]), (&8_192.into(), &8.into()));
         assert_eq!(gpu["budget_limit"], "the default");
         assert_eq!((&gpu["adapter_slots_used"], &gpu["n_passes_halved"]), (&0.into(), &0.into()));
         let (metrics, labels) = (&answers[2].1, format!("{{base_model=\"{NAME}\",device=\"cpu\"}}"));
