@@ -7,8 +7,8 @@
 # LORANK is the ordinary program (`cargo build --release`); PYTHON has torch, transformers and peft, and its environment's cublasLt and
 # NVRTC of CUDA 12 are used if the system has none. Everything is printed, and written to LOG (gpu_check.log). Each part has a time
 # limit, and a part that fails does not stop the others; the table at the end has what was expected beside each number. What travels to
-# a machine with a GPU: the program, KERNELS, `benches`, `examples/train_peft.py` and `crates/lorank-testing/fixtures`, at most 60 MiB
-# when packed.
+# a machine with a GPU: the program, KERNELS, `benches`, `examples/train_peft.py` and `crates/lorank-testing/fixtures` without `smollm2`;
+# all of it stripped and packed by xz has 50 MiB.
 #
 #     TRAIN=1 benches/gpu_check.sh LORANK PYTHON
 #
