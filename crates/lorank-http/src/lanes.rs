@@ -23,6 +23,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) enum Lane {
     /// Readiness checks.
     Readiness,
+    /// Scrapes of metrics, which must not wait for clients' reads.
+    Metrics,
     /// Reads of documents, statistics and lists.
     Reads,
     /// Submissions of events.
@@ -36,12 +38,14 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    const ALL: [Self; 6] = [Self::Readiness, Self::Reads, Self::Events, Self::Reports, Self::Operations, Self::Parsing];
+    const ALL: [Self; 7] =
+        [Self::Readiness, Self::Metrics, Self::Reads, Self::Events, Self::Reports, Self::Operations, Self::Parsing];
 
     /// The kind of work, in the plural, for messages.
     fn name(self) -> &'static str {
         match self {
             Self::Readiness => "readiness checks",
+            Self::Metrics => "scrapes of metrics",
             Self::Reads => "reads",
             Self::Events => "submissions of events",
             Self::Reports => "reports and exports",
@@ -53,7 +57,7 @@ impl Lane {
     /// The number of threads and of waiting requests. Submissions of events share a sync of the disk, so more threads help.
     fn limits(self) -> (usize, usize) {
         match self {
-            Self::Readiness => (1, 64),
+            Self::Readiness | Self::Metrics => (1, 64),
             Self::Reads => (16, 256),
             Self::Events => (64, 1_024),
             Self::Reports => (2, 16),

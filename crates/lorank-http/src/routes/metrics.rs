@@ -25,7 +25,7 @@ use crate::wire::Health;
 pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     // A GPU's driver is asked for its memory, which may block.
-    let metrics = app.in_lane(Lane::Reads, |app| Ok(app.metrics.encode())).await?;
+    let metrics = app.in_lane(Lane::Metrics, |app| Ok(app.metrics.encode())).await?;
     Ok(([(header::CONTENT_TYPE, content_type)], metrics))
 }
 
