@@ -11,6 +11,7 @@ are those of NVIDIA's data sheets. `--seconds H100=0.21` puts a measured time be
 import argparse
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,8 +144,12 @@ def memory(shape, work):
 
 def main():
     args = arguments()
-    config = SHAPES.get(args.shape) or json.loads(Path(args.shape).read_text(encoding="utf-8"))
-    shape = Shape(config)
+    try:
+        shape = Shape(SHAPES.get(args.shape) or json.loads(Path(args.shape).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError) as why:
+        sys.exit(f"--shape {args.shape}: not 3b, minilm or a config.json with the sizes of a model: {why}")
+    if wrong := [part for part in args.seconds if "=" not in part]:
+        sys.exit(f"--seconds {wrong[0]}: write GPU=S, as H100=0.21")
     measured = dict(part.split("=", 1) for part in args.seconds)
     works = {"merged": "bf16, no adapter or a merged one", "adapter": f"bf16, one adapter of rank {args.rank}", "fp8": "FP8, no adapter"}
     rows = []
