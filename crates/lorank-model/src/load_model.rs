@@ -196,7 +196,7 @@ mod tests {
         model.as_any().downcast_ref().unwrap()
     }
 
-    fn arena_use(model: &dyn ScoringModel) -> lorank_cuda::ArenaUse {
+    fn arena_use(model: &dyn ScoringModel) -> ArenaUse {
         on_host(model).backend.ops().arena_use()
     }
 
