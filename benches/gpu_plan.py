@@ -136,10 +136,12 @@ def seconds(args, all_operations, n_passes, gpu):
 def memory(shape, work):
     """Weights with their spare columns, and the activations of a pass, in bytes."""
     width = 1 if work == "fp8" else 2
-    spare = 0 if work == "fp8" else shape.n_outputs() * SPARE_COLUMNS
-    weights = width * shape.weights() + 2 * spare + 2 * shape.vocabulary * shape.hidden
-    of_token = 2 * (2 * shape.inner + shape.inner + 4 * (shape.hidden + SPARE_COLUMNS)) * 5 / 4
-    return weights + TOKENS_MAX * of_token
+    weights = width * shape.weights() + 2 * shape.n_outputs() * SPARE_COLUMNS + 2 * shape.vocabulary * shape.hidden
+    of_token = 2 * (2 * shape.inner + shape.inner + 4 * (shape.hidden + SPARE_COLUMNS))
+    if work == "fp8":
+        # A quantized input with its scale, and a product before it gets its scales.
+        of_token += shape.inner + 4 + 2 * 2 * shape.inner
+    return weights + TOKENS_MAX * of_token * 5 / 4
 
 
 def main():
